@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! A guest that prints a line a second and sleeps in between; `q` ends it. It shows that a partition
+//! has a clock, a console and interrupts of its own, whatever its neighbours do.
+
+#![no_std]
+#![no_main]
+
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+use guest_runtime::machine::Machine;
+use guest_runtime::{console, cpu, exception, gic, power, println, timer};
+
+guest_runtime::entry!(main);
+
+static TIMER: AtomicU32 = AtomicU32::new(0);
+static TICKS: AtomicU64 = AtomicU64::new(0);
+static DEADLINE: AtomicU64 = AtomicU64::new(0);
+static QUIT: AtomicBool = AtomicBool::new(false);
+
+fn main(machine: &'static Machine) {
+    let gic = gic::get().expect("the device tree has a GICv2 or GICv3");
+    let timer_interrupt = machine.virtual_timer.expect("the device tree has a virtual timer");
+    println!(
+        "ticker: CPU {:#x} at EL{}, GICv{}, counter at {} Hz, image at {:#x}",
+        cpu::mpidr().affinity(),
+        cpu::exception_level(),
+        gic.version(),
+        timer::frequency(),
+        guest_runtime::load_address(),
+    );
+    println!("ticker: one tick a second; q ends me");
+
+    TIMER.store(timer_interrupt, Ordering::Relaxed);
+    exception::set_interrupt_handler(interrupt);
+    gic.enable(timer_interrupt);
+    if let Some((_, Some(intid))) = machine.console {
+        gic.enable(intid);
+        console::enable_input();
+    }
+    DEADLINE.store(timer::now() + timer::frequency(), Ordering::Relaxed);
+    timer::set_deadline(DEADLINE.load(Ordering::Relaxed));
+    cpu::unmask_interrupts();
+
+    while !QUIT.load(Ordering::Relaxed) {
+        // Masked, so that an interrupt after the check still ends the wait; it is taken afterwards.
+        cpu::without_interrupts(|| {
+            if !QUIT.load(Ordering::Relaxed) {
+                cpu::wait_for_interrupt();
+            }
+        });
+    }
+    println!("ticker: q was typed after {} ticks, powering off", TICKS.load(Ordering::Relaxed));
+    power::system_off();
+}
+
+fn interrupt(intid: u32) {
+    if intid == TIMER.load(Ordering::Relaxed) {
+        // From deadline to deadline, not from now: the ticks do not drift.
+        let deadline = DEADLINE.fetch_add(timer::frequency(), Ordering::Relaxed) + timer::frequency();
+        timer::set_deadline(deadline);
+        println!("tick {}", TICKS.fetch_add(1, Ordering::Relaxed) + 1);
+    } else {
+        while let Some(byte) = console::read() {
+            if byte == b'q' {
+                QUIT.store(true, Ordering::Relaxed);
+            }
+        }
+    }
+}

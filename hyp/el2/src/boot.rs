@@ -1,0 +1,365 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! From the firmware's jump to the first guest: read the board, plan, build, audit, start the CPUs.
+
+pub mod entry;
+pub mod power;
+mod report;
+mod start;
+
+use crate::cpu::{self, Cpu};
+use crate::entropy::{Pool, Random};
+use crate::memory::{self, stack_top};
+use crate::system::{self, InterruptController, System};
+use crate::{console, crc, interrupts, panic, partition, read_register, world};
+use alloc::boxed::Box;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use alloc::{format, vec};
+use bulkhead_el2::audit::Audit;
+use bulkhead_el2::tables::MapError;
+use bulkhead_machine::smccc::{Workarounds, function};
+use bulkhead_machine::sysreg::{IdRegisters, IdTable, Options, Register};
+use bulkhead_plan::board::{Board, Conduit, Gic};
+use bulkhead_plan::bundle::Bundle;
+use bulkhead_plan::early::{self, ConsoleKind};
+use bulkhead_plan::error::Errors;
+use bulkhead_plan::tree::blob_size;
+use bulkhead_plan::{Planned, plan_fdt};
+use bulkhead_platform::firmware::Firmware;
+use bulkhead_platform::gic::v2::GicV2;
+use bulkhead_platform::gic::v3::{GicV3, Redistributor, find_redistributor};
+use bulkhead_platform::serial::Model;
+use bulkhead_types::{CpuIndex, Hpa, PAGE_SIZE, PartitionId, Range};
+use dtoolkit::fdt::Fdt;
+use log::{error, info};
+
+/// Where to speak when no tree says: the PL011 of QEMU's virt board. A guess that costs nothing, for
+/// without a tree the alternative is silence.
+const FALLBACK_CONSOLE: console::Place = (Model::Pl011, 0x0900_0000);
+
+/// Bytes of heap for planning and for all that lives on: a share for the board, and one for each CPU
+/// (vCPU state, stage-2 tables, guest tree).
+const HEAP: u64 = 1 << 20;
+const HEAP_PER_CPU: u64 = 128 << 10;
+
+/// Why nothing was started: sentences for the console.
+pub struct Refusal(Vec<String>);
+
+impl From<Errors> for Refusal {
+    fn from(errors: Errors) -> Self {
+        Self(errors.0.iter().map(ToString::to_string).collect())
+    }
+}
+
+impl From<&str> for Refusal {
+    fn from(sentence: &str) -> Self {
+        Self(vec![sentence.into()])
+    }
+}
+
+impl From<String> for Refusal {
+    fn from(sentence: String) -> Self {
+        Self(vec![sentence])
+    }
+}
+
+impl From<MapError> for Refusal {
+    fn from(error: MapError) -> Self {
+        Self(vec![format!("EL2's own translation tables could not be built ({error:?})")])
+    }
+}
+
+/// The boot CPU comes here from `_start`, with translation off and on its first stack.
+pub extern "C" fn start(tree: u64) -> ! {
+    // SAFETY: translation is off, so every address is mapped, and nothing else uses a UART there.
+    let speak = |sentence| unsafe { console::early_words(FALLBACK_CONSOLE, format_args!("{sentence}")) };
+    let Some(place) = find_tree(tree) else {
+        speak("error: the firmware passed no device tree in x0; nothing was started");
+        panic::halt_cpu();
+    };
+    if memory::start(place).is_err() {
+        speak("error: the board's device tree overlaps the hypervisor's image; nothing was started");
+        panic::halt_cpu();
+    }
+    let blob = memory::constant_bytes(place);
+    let fdt = Fdt::new(blob);
+    if start_console(fdt.as_ref().ok()).is_err() {
+        panic::halt_cpu();
+    }
+    let Ok(fdt) = fdt else {
+        refuse_early(format_args!("the board's device tree is malformed"));
+    };
+    power::find(&fdt);
+    info!("Bulkhead {}", env!("CARGO_PKG_VERSION"));
+    match boot(&fdt, place) {
+        Ok(system) => run(system),
+        Err(refusal) => refuse(refusal),
+    }
+}
+
+/// Everything between the console's first word and the first guest.
+fn boot(fdt: &Fdt<'static>, tree: Range<Hpa>) -> Result<&'static System, Refusal> {
+    // Until there is a heap, no error may need one.
+    let bundle_place = early::bundle(fdt);
+    let (image, working) = take_working_memory(fdt, tree, bundle_place);
+    let bundle_place = bundle_place.ok_or(
+        "no bundle: pass one as the initial ramdisk (/chosen/linux,initrd-start and -end in the board's tree)",
+    )?;
+    let bundle_bytes = memory::map_constant(bundle_place)?;
+
+    let bundle = Bundle::parse(bundle_bytes, crc::best())?;
+    let taken = vec![
+        (image, "the hypervisor's image"),
+        (working, "the hypervisor's working memory"),
+        (tree, "the board's tree"),
+        (bundle_place, "the bundle"),
+    ];
+    let Planned { board, plan } = plan_fdt(fdt, &bundle, taken)?;
+    report::describe(&board, &plan);
+
+    let controller = start_interrupt_controller(&board)?;
+    let physical_bits = world::physical_bits();
+    let system = system::publish(System {
+        cpus: list_cpus(&board, &plan, working),
+        controller,
+        maintenance: board.gic.maintenance(),
+        console: board.console.as_ref().and_then(|console| console.interrupt).map(|(id, _)| id),
+        firmware: firmware(&board),
+        power: power::take(&plan)?,
+        id_registers: IdTable::new(
+            &CpuRegisters,
+            &Options {
+                gic_system_registers: matches!(board.gic, Gic::V3 { .. }),
+                physical_address_bits: physical_bits.min(40) as u8,
+                extended_controls: world::has_extended_controls(),
+            },
+        ),
+        workarounds: workarounds(firmware(&board)),
+        random: Random::new(),
+        bundle: bundle_bytes,
+        entropy: Pool::new(&[&board.entropy.rng_seed, &board.entropy.kaslr_seed]),
+        partitions: partition::build(&board, plan, physical_bits)?,
+    });
+    memory::prepare_window(system.cpus.len())?;
+    audit(system, &board.gic)?;
+    Ok(system)
+}
+
+/// Starts the other CPUs, then the guests. From here on nothing is allocated.
+fn run(system: &'static System) -> ! {
+    let boot_mpidr = bulkhead_types::Mpidr::from_register(read_register!("mpidr_el1"));
+    let Some(this) = system.cpus.iter().find(|cpu| cpu.mpidr == boot_mpidr) else {
+        refuse(Refusal::from("the boot CPU is not in the board's tree (/cpus, reg)"));
+    };
+    console::open_channels(system.partitions.iter().map(|partition| partition.name));
+    report::memory();
+    memory::seal();
+    cpu::enter(system, this);
+    interrupts::open_console(system, this);
+    console::open_input();
+    start::others(system, this);
+    for partition in &system.partitions {
+        match system.cpus.iter().find(|cpu| partition.owns(cpu.index) && !cpu.is_online()) {
+            None => partition.start_on_its_cpu(system),
+            Some(cpu) => {
+                error!("{}: not started, because CPU {} is missing", partition.name, cpu.index);
+                partition.give_up();
+            }
+        }
+    }
+    cpu::abandon()
+}
+
+/// Prints why nothing starts, and stops the board. For the time before there is a heap.
+fn refuse_early(sentence: core::fmt::Arguments<'_>) -> ! {
+    error!("{sentence}");
+    info!("refused: 1 error; nothing was started");
+    panic::halt_board()
+}
+
+/// Prints why nothing starts, and stops the board.
+fn refuse(Refusal(sentences): Refusal) -> ! {
+    for sentence in &sentences {
+        error!("{sentence}");
+    }
+    let noun = if sentences.len() == 1 { "error" } else { "errors" };
+    info!("refused: {} {noun}; nothing was started", sentences.len());
+    panic::halt_board()
+}
+
+/// The image came up at EL1 or EL3. Translation is off; all that can be done is to say so.
+pub extern "C" fn wrong_level(tree: u64) -> ! {
+    let level = read_register!("currentel") >> 2 & 0b11;
+    let place = find_tree(tree).map(memory::constant_bytes);
+    let fdt = place.and_then(|blob| Fdt::new(blob).ok());
+    let console = fdt.as_ref().and_then(early::console).map(place_of);
+    // SAFETY: translation is off, so the registers can be reached; nothing else uses them.
+    unsafe {
+        console::early_words(
+            console.unwrap_or(FALLBACK_CONSOLE),
+            format_args!(
+                "error: entered at EL{level}; a hypervisor must be entered at EL2 \
+                 (QEMU: -machine virt,virtualization=on)\nrefused: 1 error; nothing was started"
+            ),
+        );
+    }
+    if let Some(fdt) = &fdt {
+        power::off_untranslated(fdt);
+    }
+    panic::halt_cpu()
+}
+
+/// The tree at `address`, as long as its header says, if there is one.
+fn find_tree(address: u64) -> Option<Range<Hpa>> {
+    // The boot protocol has it aligned to 8 bytes.
+    if address == 0 || !address.is_multiple_of(8) {
+        return None;
+    }
+    let header = Range::<Hpa>::new(Hpa(address), 40)?;
+    // The boot protocol does not promise that the tree is in memory rather than in a cache.
+    memory::clean(address, header.size());
+    let size = blob_size(memory::constant_bytes(header))?;
+    Range::<Hpa>::new(Hpa(address), size as u64)
+}
+
+/// The physical memory of our own image.
+fn image_range() -> Option<Range<Hpa>> {
+    let image = entry::layout();
+    Range::<Hpa>::new(Hpa(image.text), image.end.checked_sub(image.text)?)
+}
+
+/// Makes the tree's console the log's.
+fn start_console(fdt: Option<&Fdt<'_>>) -> Result<(), MapError> {
+    let place = fdt.and_then(early::console).map_or(FALLBACK_CONSOLE, place_of);
+    // No port has more registers than fit into the page that is mapped at least.
+    memory::map_device(Range::<Hpa>::new(Hpa(place.1 as u64), 1).ok_or(MapError::OutOfRange)?)?;
+    // SAFETY: mapped just now as Device memory, for ever; this is the only call.
+    unsafe { console::start(place) };
+    Ok(())
+}
+
+/// Which driver the tree's console takes, and where its registers are.
+fn place_of(console: early::Console) -> console::Place {
+    let model = match console.kind {
+        ConsoleKind::Pl011 => Model::Pl011,
+        ConsoleKind::MiniUart => Model::MiniUart,
+    };
+    (model, console.registers.start().0 as usize)
+}
+
+/// How the board's firmware is called.
+fn firmware(board: &Board) -> Firmware {
+    match board.psci.as_ref().filter(|psci| psci.standard).map(|psci| psci.conduit) {
+        Some(Conduit::Smc) => Firmware::Smc,
+        Some(Conduit::Hvc) => Firmware::Hvc,
+        None => Firmware::None,
+    }
+}
+
+/// What the firmware says of the workarounds that guests may call.
+fn workarounds(firmware: Firmware) -> Workarounds {
+    Workarounds {
+        workaround_1: firmware.feature(function::SMCCC_ARCH_WORKAROUND_1),
+        workaround_2: firmware.feature(function::SMCCC_ARCH_WORKAROUND_2),
+        workaround_3: firmware.feature(function::SMCCC_ARCH_WORKAROUND_3),
+    }
+}
+
+/// Finds memory for stacks and heap, and starts the heap. Returns where the image is and what was found.
+fn take_working_memory(
+    fdt: &Fdt<'_>,
+    tree: Range<Hpa>,
+    bundle: Option<Range<Hpa>>,
+) -> (Range<Hpa>, Range<Hpa>) {
+    let cpus = early::cpu_count(fdt).max(1);
+    let size = memory::stacks_size(cpus)
+        .saturating_add(HEAP)
+        .saturating_add(HEAP_PER_CPU.saturating_mul(cpus as u64));
+    let Some(image) = image_range() else {
+        refuse_early(format_args!("the hypervisor's image lies at the end of the address space"));
+    };
+    let taken = [image, tree, bundle.unwrap_or(image)];
+    let Some(working) = early::free_range(fdt, &taken, size, PAGE_SIZE) else {
+        refuse_early(format_args!(
+            "too little memory: the hypervisor needs {} KiB in one piece, and the board has not so much free",
+            size >> 10
+        ));
+    };
+    if let Err(error) = memory::start_heap(working, cpus) {
+        refuse_early(format_args!("the hypervisor's working memory cannot be mapped ({error:?})"));
+    }
+    (image, working)
+}
+
+/// Maps and resets the interrupt controller.
+fn start_interrupt_controller(board: &Board) -> Result<InterruptController, Refusal> {
+    match &board.gic {
+        Gic::V2 { distributor, cpu_interface, hypervisor_interface, .. } => {
+            Ok(InterruptController::V2(GicV2::new(
+                memory::map_device(*distributor)?,
+                memory::map_device(*cpu_interface)?,
+                memory::map_device(*hypervisor_interface)?,
+            )))
+        }
+        Gic::V3 { distributor, redistributors, stride, .. } => {
+            let mut regions = Vec::with_capacity(redistributors.len());
+            for region in redistributors {
+                regions.push((memory::map_device(*region)?, region.size() as usize));
+            }
+            let mut found: Vec<Redistributor> = Vec::with_capacity(board.cpus.len());
+            for cpu in &board.cpus {
+                found.push(
+                    find_redistributor(&regions, stride.map(|stride| stride as usize), cpu.mpidr)
+                        .ok_or_else(|| {
+                            Refusal(vec![format!(
+                                "{}: no redistributor of the interrupt controller has its affinity ({:#x})",
+                                cpu.path,
+                                cpu.mpidr.affinity()
+                            )])
+                        })?,
+                );
+            }
+            let distributor = memory::map_device(*distributor)?;
+            Ok(InterruptController::V3(GicV3::new(distributor, Box::leak(found.into_boxed_slice()))))
+        }
+    }
+}
+
+/// The CPUs, each with its stack and its owner.
+fn list_cpus(board: &Board, plan: &bulkhead_plan::plan::Plan, working: Range<Hpa>) -> Vec<Cpu> {
+    let owner = |index: CpuIndex| {
+        plan.partitions.iter().enumerate().find_map(|(partition, claims)| {
+            claims.cpus.iter().position(|&cpu| cpu == index).map(|vcpu| (partition, vcpu))
+        })
+    };
+    let cpus = board.cpus.iter().zip(0_u16..);
+    cpus.map(|(cpu, index)| {
+        let place = CpuIndex(index);
+        Cpu::new(place, cpu.mpidr, cpu.start, stack_top(working, usize::from(index)), owner(place))
+    })
+    .collect()
+}
+
+/// Walks every finished table, EL2's and the partitions', and refuses if two owners reach one frame.
+fn audit(system: &System, gic: &Gic) -> Result<(), Refusal> {
+    let mut audit = Audit::new();
+    if let Gic::V2 { virtual_cpu_interface, .. } = gic {
+        audit.banked(*virtual_cpu_interface);
+    }
+    memory::leaves(&mut |leaf| audit.stage1(leaf));
+    for (partition, number) in system.partitions.iter().zip(0_u16..) {
+        partition.leaves(&mut |leaf| audit.stage2(leaf, PartitionId(number)));
+    }
+    audit
+        .finish()
+        .map_err(|finding| Refusal(vec![format!("the audit of the translation tables failed: {finding}")]))
+}
+
+/// The ID registers of this CPU. All CPUs of a board that Bulkhead runs on are taken to be alike in them.
+struct CpuRegisters;
+
+impl IdRegisters for CpuRegisters {
+    fn read(&self, register: Register) -> u64 {
+        world::read_id_register(register)
+    }
+}

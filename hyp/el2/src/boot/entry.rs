@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The first instructions, of the boot CPU and of the others.
+//!
+//! The image begins with the header of the arm64 boot protocol (Linux,
+//! Documentation/arch/arm64/booting.rst), so firmware enters it as it would enter Linux: MMU off,
+//! x0 = the board's tree.
+
+use crate::cpu::Cpu;
+use bulkhead_types::Mpidr;
+use core::arch::global_asm;
+
+/// Bytes of the boot CPU's first stack, which planning runs on.
+pub const BOOT_STACK_SIZE: usize = 64 * 1024;
+
+/// Bytes of the stack that EL2's own faults are reported on.
+pub const EMERGENCY_STACK_SIZE: usize = 8 * 1024;
+
+/// What the other CPUs load before they have translation: see `_secondary`.
+#[repr(C)]
+pub struct Translation {
+    /// TTBR0_EL2.
+    pub tables: u64,
+    /// MAIR_EL2.
+    pub attributes: u64,
+    /// TCR_EL2.
+    pub control: u64,
+    /// SCTLR_EL2.
+    pub system_control: u64,
+}
+
+global_asm!(
+    r#"
+    .section .text.header, "ax"
+    .global _start
+_start:
+    b       primary                     // code0
+    nop                                 // code1
+    .quad   0                           // text_offset
+    .quad   __image_size                // image_size
+    .quad   0b1010                      // flags: little endian, 4 KiB pages, anywhere in memory
+    .quad   0, 0, 0
+    .ascii  "ARM\x64"                   // magic
+    .long   0
+
+    // The boot CPU. x0 = tree. Nothing is known yet: not the exception level, not what the caches hold.
+primary:
+    mov     x19, x0
+    msr     daifset, #0b1111
+    msr     spsel, #1
+    adrp    x9, boot_stack + {boot_stack_size}
+    mov     sp, x9
+
+    // Nothing of firmware's may come back from the caches over what is written past them now.
+    bl      invalidate_image
+    adrp    x9, __bss_start
+    add     x9, x9, :lo12:__bss_start
+    adrp    x10, __bss_end
+1:  cmp     x9, x10
+    b.hs    2f
+    stp     xzr, xzr, [x9], #16
+    b       1b
+2:
+    // Relocate: the image is linked at 0, so its start is what to add to each address in it. An even
+    // entry of the table is where the next one stands; an odd one is a bitmap of which of the 63 words
+    // after that are addresses too (ELF, SHT_RELR).
+    adrp    x9, __relr_start
+    add     x9, x9, :lo12:__relr_start
+    adrp    x10, __relr_end
+    add     x10, x10, :lo12:__relr_end
+    adrp    x11, __image_start
+3:  cmp     x9, x10
+    b.hs    7f
+    ldr     x12, [x9], #8
+    tbnz    x12, #0, 4f
+    add     x13, x11, x12
+    ldr     x14, [x13]
+    add     x14, x14, x11
+    str     x14, [x13], #8
+    b       3b
+4:  mov     x15, x13
+5:  lsr     x12, x12, #1
+    cbz     x12, 6f
+    tbz     x12, #0, 8f
+    ldr     x14, [x15]
+    add     x14, x14, x11
+    str     x14, [x15]
+8:  add     x15, x15, #8
+    b       5b
+6:  add     x13, x13, #(63 * 8)
+    b       3b
+7:
+    // Those stores went past the caches. Lines that were fetched meanwhile are dropped, or they would
+    // hide the stores once translation is on (Arm ARM, B2.8 on mismatched attributes).
+    bl      invalidate_image
+
+    mrs     x9, currentel
+    cmp     x9, #(2 << 2)
+    mov     x0, x19
+    b.ne    {wrong_level}
+    bl      init_el2
+    mov     x29, xzr
+    mov     x30, xzr
+    mov     x0, x19
+    b       {start}
+
+    // Drops every line of the image, which firmware has cleaned to the point of coherency as far as it
+    // loaded it. Clobbers x9 to x13.
+invalidate_image:
+    dsb     sy
+    mrs     x9, ctr_el0
+    ubfx    x9, x9, #16, #4             // DminLine: words, log2
+    mov     x10, #4
+    lsl     x10, x10, x9
+    adrp    x9, __image_start
+    adrp    x12, __image_end
+9:  dc      ivac, x9
+    add     x9, x9, x10
+    cmp     x9, x12
+    b.lo    9b
+    dsb     sy
+    ret
+
+    // What both kinds of CPU need before anything else at EL2. Clobbers x9.
+init_el2:
+    mov     x9, #(1 << 31)              // HCR_EL2.RW: EL1 is AArch64; E2H and TGE off
+    msr     hcr_el2, x9
+    msr     tpidr_el2, xzr              // no `Cpu` yet
+    mov     x9, #0x33ff                 // CPTR_EL2: its RES1 bits; FP traps, EL2 uses none
+    msr     cptr_el2, x9
+    adrp    x9, vectors
+    add     x9, x9, :lo12:vectors
+    msr     vbar_el2, x9
+    isb
+    ret
+
+    // The other CPUs. A spin table passes them nothing but the address of the entry (Devicetree
+    // Specification, 3.8.1), so each finds its `Cpu` by its affinity, however it was started. What they
+    // read here was cleaned to the point of coherency, because their caches are off.
+    .global _secondary
+_secondary:
+    msr     daifset, #0b1111
+    msr     spsel, #1
+    bl      init_el2
+    mrs     x9, mpidr_el1
+    mov     x10, #{affinity_low}
+    movk    x10, #{affinity_3}, lsl #32
+    and     x9, x9, x10
+    adrp    x10, {roster}
+    add     x10, x10, :lo12:{roster}
+    ldp     x0, x11, [x10]              // the first `Cpu`, the end of the last
+1:  cmp     x0, x11
+    b.hs    2f
+    ldr     x12, [x0, #{cpu_mpidr}]
+    cmp     x12, x9
+    b.eq    3f
+    add     x0, x0, #{cpu_size}
+    b       1b
+2:  wfe                                 // not in the board's tree, so it has no stack: it waits for ever
+    b       2b
+3:  adrp    x10, {translation}
+    add     x10, x10, :lo12:{translation}
+    ldp     x11, x12, [x10]             // TTBR0_EL2, MAIR_EL2
+    ldp     x13, x14, [x10, #16]        // TCR_EL2, SCTLR_EL2
+    msr     ttbr0_el2, x11
+    msr     mair_el2, x12
+    msr     tcr_el2, x13
+    isb
+    tlbi    alle2
+    ic      iallu
+    dsb     nsh
+    isb
+    msr     sctlr_el2, x14
+    isb
+    ldr     x9, [x0, #{cpu_stack_top}]
+    mov     sp, x9
+    mov     x29, xzr
+    mov     x30, xzr
+    b       {secondary}
+
+    .section .bss.stack, "aw", @nobits
+    .balign 4096
+    .space  4096                        // guard: never mapped
+boot_stack:
+    .space  {boot_stack_size}
+    .balign 4096
+    .space  4096                        // guard: never mapped
+    .global emergency_stack
+emergency_stack:
+    .space  {emergency_stack_size}
+    "#,
+    boot_stack_size = const BOOT_STACK_SIZE,
+    emergency_stack_size = const EMERGENCY_STACK_SIZE,
+    affinity_low = const Mpidr::AFFINITY & 0xff_ffff,
+    affinity_3 = const Mpidr::AFFINITY >> 32,
+    roster = sym crate::cpu::ROSTER,
+    cpu_mpidr = const Cpu::MPIDR_OFFSET,
+    cpu_stack_top = const Cpu::STACK_TOP_OFFSET,
+    cpu_size = const size_of::<Cpu>(),
+    translation = sym crate::memory::TRANSLATION,
+    start = sym super::start,
+    wrong_level = sym super::wrong_level,
+    secondary = sym crate::cpu::secondary,
+);
+
+unsafe extern "C" {
+    /// Where the other CPUs enter.
+    pub fn _secondary() -> !;
+    static boot_stack: u8;
+    static emergency_stack: u8;
+    static __image_start: u8;
+    static __rodata_start: u8;
+    static __data_start: u8;
+    static __image_end: u8;
+}
+
+/// Addresses of the image's parts, all multiples of the page size.
+#[derive(Clone, Copy, Debug)]
+pub struct Layout {
+    /// Code, from the start of the image.
+    pub text: u64,
+    /// Constants.
+    pub rodata: u64,
+    /// Variables.
+    pub data: u64,
+    /// The first stack; the page before it stays unmapped.
+    pub boot_stack: u64,
+    /// The stack for EL2's own faults; the page before it stays unmapped.
+    pub emergency_stack: u64,
+    /// One past the last byte.
+    pub end: u64,
+}
+
+/// Where the image runs.
+pub fn layout() -> Layout {
+    Layout {
+        text: (&raw const __image_start).addr() as u64,
+        rodata: (&raw const __rodata_start).addr() as u64,
+        data: (&raw const __data_start).addr() as u64,
+        boot_stack: (&raw const boot_stack).addr() as u64,
+        emergency_stack: (&raw const emergency_stack).addr() as u64,
+        end: (&raw const __image_end).addr() as u64,
+    }
+}

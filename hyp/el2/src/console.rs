@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The board's serial port as everybody's console, and the hypervisor's log on it.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use bulkhead_machine::console::{Channel, Console, Input};
+use bulkhead_platform::serial::{Model, Serial};
+use bulkhead_types::PartitionId;
+use core::fmt;
+use log::{Level, LevelFilter, Log, Metadata, Record};
+use spin::Once;
+use spin::mutex::TicketMutex;
+
+/// The port with what stands on it.
+struct Port {
+    serial: Option<Serial>,
+    console: Console<'static>,
+}
+
+impl Port {
+    /// Gives `use_it` the console and a way to send.
+    fn with<R>(&mut self, use_it: impl FnOnce(&mut Console<'static>, &mut dyn FnMut(u8)) -> R) -> R {
+        let serial = &mut self.serial;
+        use_it(&mut self.console, &mut |byte| {
+            if let Some(serial) = serial {
+                serial.send(byte);
+            }
+        })
+    }
+}
+
+/// First come, first served: a partition that prints without end holds nobody up for more than a line.
+static PORT: TicketMutex<Port> = TicketMutex::new(Port { serial: None, console: Console::new(&mut []) });
+
+/// The port's model, and where its registers are.
+pub type Place = (Model, usize);
+
+/// Where the port is, for last words past a lock that is never let go.
+static PLACE: Once<Place> = Once::new();
+
+/// Starts the log on the port at `place`, which is mapped.
+///
+/// # Safety
+/// As for [`Serial::new`]; called once.
+pub unsafe fn start(place: Place) {
+    // SAFETY: the caller's promise; `PORT` keeps the only one from now on.
+    PORT.lock().serial = unsafe { Serial::new(place.0, place.1) };
+    PLACE.call_once(|| place);
+    // It can fail only if a logger is set already, and then there is one.
+    let _ = log::set_logger(&Logger);
+    log::set_max_level(LevelFilter::Info);
+}
+
+/// Gives every partition its channel, in order. Boot only.
+pub fn open_channels(names: impl Iterator<Item = &'static str>) {
+    let channels: Vec<Channel<'static>> = names.map(Channel::new).collect();
+    PORT.lock().console = Console::new(Box::leak(channels.into_boxed_slice()));
+}
+
+/// Says whose the input is, and lets it come.
+pub fn open_input() {
+    let mut port = PORT.lock();
+    port.with(|console, mut send| console.announce_focus(&mut send));
+    if let Some(serial) = &mut port.serial {
+        serial.enable_receive_interrupt();
+    }
+}
+
+/// Sends a byte of a partition.
+pub fn output(from: PartitionId, byte: u8) {
+    PORT.lock().with(|console, mut send| console.output(from, byte, &mut send));
+}
+
+/// Notes whether a partition has stopped.
+pub fn set_stopped(partition: PartitionId, stopped: bool) {
+    PORT.lock().console.set_stopped(partition, stopped);
+}
+
+/// Ends a partition's unfinished line.
+pub fn flush(from: PartitionId) {
+    PORT.lock().with(|console, mut send| console.flush(from, &mut send));
+}
+
+/// Takes what the port received and hands it to `deliver`, without the port's lock. The interrupt is
+/// cleared first, so that a byte that comes after the last look raises it again. The port's FIFO and
+/// its line rate bound the work.
+pub fn receive(mut deliver: impl FnMut(PartitionId, u8)) {
+    if let Some(serial) = &mut PORT.lock().serial {
+        serial.clear_receive_interrupt();
+    }
+    for _ in 0..1024 {
+        let mut port = PORT.lock();
+        let Some(byte) = port.serial.as_mut().and_then(Serial::receive) else {
+            break;
+        };
+        let input = port.with(|console, mut send| console.input(byte, &mut send));
+        drop(port);
+        if let Input::Deliver(to, byte) = input {
+            deliver(to, byte);
+        }
+    }
+}
+
+/// Sends a line of the hypervisor's own.
+pub fn line(text: fmt::Arguments<'_>) {
+    PORT.lock().with(|console, mut send| console.line(text, &mut send));
+}
+
+/// Sends a line even if the lock is held for ever, as it is when its holder panicked.
+pub fn last_words(text: fmt::Arguments<'_>) {
+    for _ in 0..10_000_000 {
+        if let Some(mut port) = PORT.try_lock() {
+            return port.with(|console, mut send| console.line(text, &mut send));
+        }
+        core::hint::spin_loop();
+    }
+    let Some(&(model, base)) = PLACE.get() else { return };
+    // SAFETY: the port there was mapped by `start`. Its lock was not let go for seconds, so its
+    // holder is dead or stuck, and the board is about to stop: a garbled line is the worst outcome.
+    if let Some(mut serial) = unsafe { Serial::new(model, base) } {
+        let mut console = Console::new(&mut []);
+        console.line(text, &mut |byte| serial.send(byte));
+    }
+}
+
+/// Prints `text` on a port before there is anything else: no lock, no heap, translation off.
+///
+/// # Safety
+/// As for [`Serial::new`].
+pub unsafe fn early_words((model, base): Place, text: fmt::Arguments<'_>) {
+    // SAFETY: the caller's promise.
+    if let Some(mut serial) = unsafe { Serial::new(model, base) } {
+        Console::new(&mut []).line(text, &mut |byte| serial.send(byte));
+    }
+}
+
+/// The log's way to the console.
+struct Logger;
+
+impl Log for Logger {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        match record.level() {
+            Level::Error => line(format_args!("error: {}", record.args())),
+            Level::Warn => line(format_args!("warning: {}", record.args())),
+            _ => line(*record.args()),
+        }
+    }
+
+    fn flush(&self) {}
+}

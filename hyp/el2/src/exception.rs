@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Exceptions that EL2 makes a guest take: the state change that the hardware would have made.
+
+/// Why the guest takes a synchronous exception, with what its syndrome carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// An instruction that the CPU, as the guest sees it, does not have.
+    Undefined,
+    /// A load or store that no device answered: a synchronous external abort. `write` is ESR.WnR.
+    DataAbort {
+        /// Whether it was a store.
+        write: bool,
+        /// Whether it was the walk of the guest's own tables that nothing answered.
+        on_walk: bool,
+    },
+    /// A fetch from an address that nothing answers.
+    InstructionAbort {
+        /// As for data.
+        on_walk: bool,
+    },
+}
+
+/// What changes as the guest takes the exception (Arm ARM, D1.4.1 and the pseudocode
+/// `AArch64.TakeException`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Where EL1 goes on.
+    pub pc: u64,
+    /// PSTATE that it goes on with, as in SPSR_EL2.
+    pub pstate: u64,
+    /// ESR_EL1.
+    pub syndrome: u64,
+}
+
+/// SPSR bits.
+const NZCV: u64 = 0b1111 << 28;
+const DIT: u64 = 1 << 24;
+const PAN: u64 = 1 << 22;
+const SSBS: u64 = 1 << 12;
+const DAIF: u64 = 0b1111 << 6;
+const AARCH32: u64 = 1 << 4;
+const MODE: u64 = 0b1111;
+const EL1T: u64 = 0b0100;
+const EL1H: u64 = 0b0101;
+
+/// SCTLR_EL1 bits.
+const SPAN: u64 = 1 << 23;
+const DSSBS: u64 = 1 << 44;
+
+/// ESR fields: the class in bits 31:26, IL in bit 25.
+const CLASS: u32 = 26;
+const IL: u64 = 1 << 25;
+/// Synchronous external abort (DFSC and IFSC): not on a translation table walk, or on one. The level of
+/// the walk is not known here; level 0 is told.
+const fn external_abort(on_walk: bool) -> u64 {
+    if on_walk { 0b01_0100 } else { 0b01_0000 }
+}
+
+/// The registers that decide how EL1 takes an exception.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Context {
+    /// SPSR_EL2: the guest's PSTATE.
+    pub pstate: u64,
+    /// VBAR_EL1.
+    pub vectors: u64,
+    /// SCTLR_EL1.
+    pub control: u64,
+    /// Whether the CPU has FEAT_PAN.
+    pub has_pan: bool,
+}
+
+/// How the guest takes `cause` from the state `context`.
+#[must_use]
+pub const fn take(cause: Cause, context: Context) -> Entry {
+    let from_el0 = context.pstate & (AARCH32 | MODE) != EL1T && context.pstate & (AARCH32 | MODE) != EL1H;
+    // Offset into the vector table: current EL with SP_EL0, with SP_EL1, lower EL in AArch64, in AArch32.
+    let offset = match context.pstate & (AARCH32 | MODE) {
+        EL1T => 0x000,
+        EL1H => 0x200,
+        mode if mode & AARCH32 == 0 => 0x400,
+        _ => 0x600,
+    };
+    let mut pstate = (context.pstate & (NZCV | DIT | PAN)) | DAIF | EL1H;
+    if context.has_pan && context.control & SPAN == 0 {
+        pstate |= PAN;
+    }
+    if context.control & DSSBS != 0 {
+        pstate |= SSBS;
+    }
+    let (class, syndrome) = match cause {
+        Cause::Undefined => (0x00, 0),
+        Cause::InstructionAbort { on_walk } => (if from_el0 { 0x20 } else { 0x21 }, external_abort(on_walk)),
+        Cause::DataAbort { write, on_walk } => {
+            (if from_el0 { 0x24 } else { 0x25 }, external_abort(on_walk) | ((write as u64) << 6))
+        }
+    };
+    // VBAR_EL1[10:0] are RES0, so the addition is a concatenation.
+    Entry { pc: (context.vectors & !0x7ff) | offset, pstate, syndrome: (class << CLASS) | IL | syndrome }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from(pstate: u64) -> Context {
+        Context { pstate, vectors: 0xffff_8000_0001_0800, control: SPAN, has_pan: true }
+    }
+
+    #[test]
+    fn each_origin_has_its_vector() {
+        for (pstate, offset) in [(0x3c5, 0x200), (0x3c4, 0x000), (0x0, 0x400), (0x1d0, 0x600), (0x10, 0x600)]
+        {
+            let entry = take(Cause::Undefined, from(pstate));
+            assert_eq!(entry.pc, 0xffff_8000_0001_0800 | offset, "from {pstate:#x}");
+            assert_eq!(entry.pstate & (DAIF | AARCH32 | MODE), DAIF | EL1H);
+        }
+    }
+
+    #[test]
+    fn syndromes_tell_class_and_direction() {
+        assert_eq!(take(Cause::Undefined, from(0x3c5)).syndrome, 0x0200_0000);
+        assert_eq!(take(Cause::DataAbort { write: true, on_walk: false }, from(0x3c5)).syndrome, 0x9600_0050);
+        assert_eq!(take(Cause::DataAbort { write: false, on_walk: true }, from(0)).syndrome, 0x9200_0014);
+        assert_eq!(take(Cause::InstructionAbort { on_walk: false }, from(0)).syndrome, 0x8200_0010);
+    }
+
+    #[test]
+    fn pan_follows_span_and_flags_survive() {
+        let mut context = from(NZCV | 0x5);
+        assert_eq!(take(Cause::Undefined, context).pstate & PAN, 0);
+        context.control = 0;
+        assert_eq!(take(Cause::Undefined, context).pstate & (PAN | NZCV), PAN | NZCV);
+        context.has_pan = false;
+        assert_eq!(take(Cause::Undefined, context).pstate & PAN, 0);
+    }
+}

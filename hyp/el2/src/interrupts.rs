@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The board's interrupts: taken here, handed to the guests that own them.
+
+use crate::console;
+use crate::cpu::{Cpu, Guest};
+use crate::partition::Partition;
+use crate::system::{InterruptController, System};
+use bulkhead_machine::gic::{Hardware, ListRegister, Maintenance};
+use bulkhead_platform::gic::Controller;
+use bulkhead_types::{CpuIndex, IntId, Trigger, VcpuId};
+use spin::Mutex;
+
+/// The software generated interrupt by which one CPU calls another's attention. Guests' own never
+/// reach the physical interrupt controller.
+const KICK: IntId = IntId::sgi(0);
+
+/// Held while a register of triggers is read and written back: a few instructions.
+static TRIGGERS: Mutex<()> = Mutex::new(());
+
+/// ICH_HCR_EL2.En.
+const ENABLE: u32 = 1;
+/// ICH_HCR_EL2.EOIcount, bits 31:27.
+const END_COUNT: u32 = 27;
+
+/// Runs `$body` with `$controller` bound to the interrupt controller of the version that the board has:
+/// compiled for each version, so nothing on the way is dispatched twice.
+#[macro_export]
+macro_rules! with_controller {
+    ($system:expr, |$controller:ident| $body:expr) => {
+        match &$system.controller {
+            $crate::system::InterruptController::V2($controller) => $body,
+            $crate::system::InterruptController::V3($controller) => $body,
+        }
+    };
+}
+
+/// The interrupt controller as a partition's virtual one uses it.
+pub struct Lines<'a, C> {
+    controller: &'a C,
+    partition: &'a Partition,
+}
+
+impl<'a, C: Controller> Lines<'a, C> {
+    /// The lines of `partition`.
+    #[inline]
+    pub const fn new(controller: &'a C, partition: &'a Partition) -> Self {
+        Self { controller, partition }
+    }
+
+    #[inline]
+    fn cpu(&self, vcpu: VcpuId) -> CpuIndex {
+        // The virtual GIC names only vCPUs that it was made with, which all have a CPU.
+        self.partition.vcpus.get(usize::from(vcpu.0)).map_or(CpuIndex(u16::MAX), |vcpu| vcpu.cpu)
+    }
+}
+
+impl<C: Controller> Hardware for Lines<'_, C> {
+    #[inline(always)]
+    fn list_registers(&self) -> usize {
+        self.controller.list_registers()
+    }
+    #[inline(always)]
+    fn read_list(&self, n: usize) -> ListRegister {
+        ListRegister(self.controller.read_list(n))
+    }
+    #[inline(always)]
+    fn write_list(&self, n: usize, value: ListRegister) {
+        self.controller.write_list(n, value.0);
+    }
+    #[inline(always)]
+    fn empty_lists(&self) -> u32 {
+        self.controller.empty_lists()
+    }
+    fn ended_lists(&self) -> u32 {
+        self.controller.ended_lists()
+    }
+    fn take_end_count(&self) -> u32 {
+        let control = self.controller.virtual_control();
+        self.controller.set_virtual_control(control & !(u32::MAX << END_COUNT));
+        control >> END_COUNT
+    }
+    fn set_maintenance(&self, causes: Maintenance) {
+        let kept = self.controller.virtual_control() & (u32::MAX << END_COUNT);
+        self.controller.set_virtual_control(kept | ENABLE | causes.bits());
+    }
+    fn enable(&self, vcpu: VcpuId, id: IntId) {
+        self.controller.enable(self.cpu(vcpu), id);
+    }
+    fn disable(&self, vcpu: VcpuId, id: IntId) {
+        self.controller.disable(self.cpu(vcpu), id);
+    }
+    fn set_trigger(&self, vcpu: VcpuId, id: IntId, trigger: Trigger) -> Trigger {
+        // A register holds sixteen interrupts, which may belong to different partitions.
+        let _alone = TRIGGERS.lock();
+        self.controller.set_trigger(self.cpu(vcpu), id, trigger)
+    }
+    fn set_priority(&self, _: VcpuId, _: IntId, _: u8) {
+        // All physical interrupts have one priority: see `platform::gic`.
+    }
+    fn route(&self, id: IntId, to: VcpuId) {
+        self.controller.route(id, self.cpu(to));
+    }
+    fn set_pending(&self, vcpu: VcpuId, id: IntId) {
+        self.controller.set_pending(self.cpu(vcpu), id);
+    }
+    fn clear_pending(&self, vcpu: VcpuId, id: IntId) {
+        self.controller.clear_pending(self.cpu(vcpu), id);
+    }
+    fn set_active(&self, vcpu: VcpuId, id: IntId) {
+        self.controller.set_active(self.cpu(vcpu), id);
+    }
+    fn deactivate(&self, vcpu: VcpuId, id: IntId) {
+        self.controller.clear_active(self.cpu(vcpu), id);
+    }
+    fn pending(&self, vcpu: VcpuId, word: usize) -> u32 {
+        self.controller.pending(self.cpu(vcpu), word)
+    }
+    #[inline(always)]
+    fn synchronize(&self) {
+        self.controller.synchronize_lists();
+    }
+    fn kick(&self, vcpu: VcpuId) {
+        self.controller.send(self.cpu(vcpu), KICK);
+    }
+}
+
+/// Prepares this CPU's interface, and lets the interrupts in that EL2 takes for itself.
+pub fn start_cpu(system: &System, cpu: &Cpu) {
+    with_controller!(system, |controller| {
+        controller.start_cpu(cpu.index);
+        controller.enable(cpu.index, KICK);
+        controller.enable(cpu.index, system.maintenance);
+        controller.set_virtual_control(ENABLE);
+    });
+}
+
+/// Lets the console's interrupt come to `cpu`.
+pub fn open_console(system: &System, cpu: &Cpu) {
+    if let Some(id) = system.console {
+        with_controller!(system, |controller| {
+            controller.route(id, cpu.index);
+            controller.enable(cpu.index, id);
+        });
+    }
+}
+
+/// Calls the attention of another CPU, or of this one.
+pub fn kick(system: &System, cpu: CpuIndex) {
+    with_controller!(system, |controller| controller.send(cpu, KICK));
+}
+
+/// Takes the interrupt that came while a guest runs here.
+#[inline(always)]
+pub fn handle(guest: &'static Guest) {
+    match &guest.system.controller {
+        InterruptController::V2(controller) => take(guest, controller),
+        InterruptController::V3(controller) => take(guest, controller),
+    }
+}
+
+#[inline(always)]
+fn take(guest: &'static Guest, controller: &impl Controller) {
+    let acknowledged = controller.acknowledge();
+    let Some(id) = IntId::new(controller.interrupt(acknowledged)) else {
+        return foreign(controller, acknowledged);
+    };
+    controller.drop_priority(acknowledged);
+    if guest.system.keeps(id) {
+        keep(guest.system, guest.cpu, controller, acknowledged, id);
+        if guest.partition.must_leave() {
+            guest.partition.leave(guest.system, guest.vcpu);
+        }
+    } else {
+        // Only interrupts that a partition owns are enabled, and only towards its own CPUs.
+        guest.partition.gic.on_interrupt(guest.vcpu.id, id, &Lines::new(controller, guest.partition));
+    }
+}
+
+/// Takes the interrupt that ended the wait of a CPU whose vCPU is off, if there is one.
+pub fn handle_idle(system: &'static System, cpu: &'static Cpu) {
+    with_controller!(system, |controller| {
+        let acknowledged = controller.acknowledge();
+        let Some(id) = IntId::new(controller.interrupt(acknowledged)) else {
+            return foreign(controller, acknowledged);
+        };
+        controller.drop_priority(acknowledged);
+        match cpu.guest() {
+            _ if system.keeps(id) => keep(system, cpu, controller, acknowledged, id),
+            Some(guest) => {
+                guest.partition.gic.on_interrupt(guest.vcpu.id, id, &Lines::new(controller, guest.partition));
+            }
+            None => {
+                controller.disable(cpu.index, id);
+                controller.deactivate_acknowledged(acknowledged);
+            }
+        }
+    });
+}
+
+/// Nothing is pending any more (1020 to 1023), or it is an interrupt that nobody here enabled: a
+/// message-based one of firmware's, which ends with its priority.
+#[cold]
+fn foreign(controller: &impl Controller, acknowledged: u32) {
+    if controller.interrupt(acknowledged) > 1023 {
+        controller.drop_priority(acknowledged);
+    }
+}
+
+/// Serves an interrupt of the hypervisor's own: a kick, the list registers' maintenance, the console.
+#[inline(never)]
+fn keep(
+    system: &'static System,
+    cpu: &'static Cpu,
+    controller: &impl Controller,
+    acknowledged: u32,
+    id: IntId,
+) {
+    controller.deactivate_acknowledged(acknowledged);
+    if id == KICK {
+        if crate::panic::is_panicking() {
+            crate::panic::halt_cpu();
+        }
+        if let Some(Guest { partition, vcpu, .. }) = cpu.guest() {
+            partition.gic.on_kick(vcpu.id, &Lines::new(controller, partition));
+        }
+    } else if id == system.maintenance {
+        if let Some(Guest { partition, vcpu, .. }) = cpu.guest() {
+            partition.gic.on_maintenance(vcpu.id, &Lines::new(controller, partition));
+        }
+    } else if Some(id) == system.console {
+        console::receive(|to, byte| {
+            if let Some(partition) = system.partitions.get(usize::from(to.0)) {
+                partition.receive(system, cpu, byte);
+            }
+        });
+    }
+}

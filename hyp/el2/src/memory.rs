@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! EL2's own address space: every address is its physical one, and each page has the least rights.
+
+mod heap;
+mod window;
+
+pub use heap::{seal, used};
+pub use window::{Window, prepare as prepare_window};
+
+use crate::boot::entry::{self, Translation};
+use crate::registers::{dsb_sy, isb};
+use crate::{read_register, write_register};
+use bulkhead_el2::tables::{Geometry, Leaf, MapError, TableMemory, Tables, stage1};
+use bulkhead_platform::mmio::Registers;
+use bulkhead_types::{Hpa, PAGE_SIZE, Range};
+use core::cell::UnsafeCell;
+use core::sync::atomic::{AtomicUsize, Ordering};
+use spin::Mutex;
+
+/// Table pages for the time before there is a heap: image, tree, console.
+const EARLY_PAGES: usize = 16;
+
+#[repr(C, align(4096))]
+struct EarlyPages(UnsafeCell<[[u64; 512]; EARLY_PAGES]>);
+// SAFETY: a page is handed out once (by `EARLY_USED`), and then belongs to the tables.
+unsafe impl Sync for EarlyPages {}
+
+static EARLY: EarlyPages = EarlyPages(UnsafeCell::new([[0; 512]; EARLY_PAGES]));
+static EARLY_USED: AtomicUsize = AtomicUsize::new(0);
+
+/// What the other CPUs load to share this address space.
+pub static TRANSLATION: TranslationCell = TranslationCell(UnsafeCell::new(Translation {
+    tables: 0,
+    attributes: stage1::MAIR,
+    control: 0,
+    system_control: 0,
+}));
+
+/// [`Translation`], written once by the boot CPU before any other runs.
+#[repr(transparent)]
+pub struct TranslationCell(UnsafeCell<Translation>);
+// SAFETY: written only by `start` on the boot CPU while it is alone; read only by `_secondary`.
+unsafe impl Sync for TranslationCell {}
+
+static TABLES: Mutex<Option<Tables<TablePages>>> = Mutex::new(None);
+
+/// Table pages out of the heap, or out of the early ones while there is no heap.
+pub struct TablePages;
+
+impl TableMemory for TablePages {
+    fn allocate(&mut self, pages: usize) -> Option<Hpa> {
+        if heap::is_ready() {
+            return heap::zeroed_pages(pages);
+        }
+        // The boot CPU is alone, and exclusives may not work while its caches are off: load and store.
+        let used = EARLY_USED.load(Ordering::Relaxed);
+        if pages != 1 || used == EARLY_PAGES {
+            return None;
+        }
+        EARLY_USED.store(used.checked_add(1)?, Ordering::Relaxed);
+        Some(Hpa((EARLY.0.get().addr() as u64).checked_add((used as u64).saturating_mul(PAGE_SIZE))?))
+    }
+
+    fn read(&self, table: Hpa, index: usize) -> u64 {
+        // SAFETY: `Tables` gives addresses that `allocate` returned and indexes within them; EL2 maps
+        // its tables where they are. Volatile, because the walker reads and marks them as well.
+        unsafe { core::ptr::with_exposed_provenance::<u64>(table.0 as usize).add(index).read_volatile() }
+    }
+
+    fn write(&mut self, table: Hpa, index: usize, descriptor: u64) {
+        // SAFETY: as for reading.
+        unsafe {
+            core::ptr::with_exposed_provenance_mut::<u64>(table.0 as usize)
+                .add(index)
+                .write_volatile(descriptor);
+        }
+    }
+}
+
+/// Maps the image and `tree`, and turns on translation and caches.
+///
+/// # Errors
+/// When the tables cannot be built: the tree overlaps the image, or needs too many of them.
+pub fn start(tree: Range<Hpa>) -> Result<(), MapError> {
+    let mut tables = Tables::new(TablePages, Geometry::EL2)?;
+    let image = entry::layout();
+    // Guard pages stay out: the one before each stack.
+    let emergency_guard = image.emergency_stack.saturating_sub(PAGE_SIZE);
+    let boot_guard = image.boot_stack.saturating_sub(PAGE_SIZE);
+    for (start, end, attributes) in [
+        (image.text, image.rodata, stage1::TEXT),
+        (image.rodata, image.data, stage1::CONSTANT),
+        (image.data, boot_guard, stage1::DATA),
+        (image.boot_stack, emergency_guard, stage1::DATA),
+        (image.emergency_stack, image.end, stage1::DATA),
+        (tree.page_aligned().start().0, tree.page_aligned().end().0, stage1::CONSTANT),
+    ] {
+        tables.map(start, Hpa(start), end.saturating_sub(start), attributes)?;
+    }
+
+    // ID_AA64MMFR0_EL1.PARange goes into TCR_EL2.PS; more than 48 bits need FEAT_LPA2's tables.
+    let physical_size = (read_register!("id_aa64mmfr0_el1") & 0xf).min(5);
+    let translation = Translation {
+        tables: tables.root().0,
+        attributes: stage1::MAIR,
+        // T0SZ = 16 (48 bits), walks write-back inner shareable, 4 KiB granule; RES1: 23 and 31.
+        control: 16 | 0b01 << 8 | 0b01 << 10 | 0b11 << 12 | physical_size << 16 | 1 << 23 | 1 << 31,
+        // M, C, SA, I and WXN, over the RES1 bits 4, 5, 11, 16, 18, 22, 23, 28, 29.
+        system_control: 0x30c5_0830 | 1 | 1 << 2 | 1 << 3 | 1 << 12 | 1 << 19,
+    };
+    // SAFETY: the tables map what runs now at its own address with the rights it needs, so the next
+    // instruction is fetched from where it is. What the boot CPU wrote so far went past the caches, and
+    // entry.rs dropped the stale lines over it; the tables were written since, with nothing cached.
+    unsafe {
+        write_register!("mair_el2", translation.attributes);
+        write_register!("tcr_el2", translation.control);
+        write_register!("ttbr0_el2", translation.tables);
+        dsb_sy();
+        isb();
+        core::arch::asm!("tlbi alle2", "ic iallu", "dsb nsh", "isb", options(nostack, preserves_flags));
+        write_register!("sctlr_el2", translation.system_control);
+        isb();
+        *TRANSLATION.0.get() = translation;
+    }
+    clean((&raw const TRANSLATION).addr() as u64, size_of::<Translation>() as u64);
+    *TABLES.lock() = Some(tables);
+    Ok(())
+}
+
+/// Adds a mapping at the physical address. Boot only.
+fn map(range: Range<Hpa>, attributes: u64) -> Result<(), MapError> {
+    let range = range.page_aligned();
+    let mut tables = TABLES.lock();
+    let tables = tables.as_mut().ok_or(MapError::NoMemory)?;
+    tables.map(range.start().0, range.start(), range.size(), attributes)?;
+    publish_tables();
+    Ok(())
+}
+
+/// Makes new descriptors visible to the walkers of every CPU, and to this CPU's next instruction
+/// (Arm ARM, D8.2.5: a store to a table is seen by walks after a DSB).
+fn publish_tables() {
+    // SAFETY: barriers.
+    unsafe { core::arch::asm!("dsb ishst", "isb", options(nostack, preserves_flags)) };
+}
+
+/// Maps a device's registers. A page that is mapped already (two devices may share one) is fine.
+///
+/// # Errors
+/// See [`MapError`].
+pub fn map_device(range: Range<Hpa>) -> Result<Registers, MapError> {
+    if map(range, stage1::DEVICE) == Err(MapError::Occupied) {
+        map_pages(range.page_aligned())?;
+    }
+    // SAFETY: just mapped as Device memory, never unmapped, and the caller names a device's registers
+    // from the board's tree, which lie outside memory that Rust uses (the audit checks it).
+    Ok(unsafe { Registers::new(range.start().0 as usize, range.size() as usize) })
+}
+
+/// Maps a device's pages one by one, leaving alone those that are mapped as a device's already.
+fn map_pages(range: Range<Hpa>) -> Result<(), MapError> {
+    let mut at = range.start();
+    while at < range.end() {
+        let page = Range::<Hpa>::new(at, PAGE_SIZE).ok_or(MapError::OutOfRange)?;
+        match map(page, stage1::DEVICE) {
+            Err(MapError::Occupied) if attributes_at(at) == Some(stage1::DEVICE) => {}
+            other => other?,
+        }
+        at = page.end();
+    }
+    Ok(())
+}
+
+/// The attributes that an address is mapped with.
+fn attributes_at(address: Hpa) -> Option<u64> {
+    TABLES.lock().as_ref()?.find(address.0).map(|leaf| leaf.attributes)
+}
+
+/// Maps memory that firmware left for us, read-only, and lends its bytes for ever.
+///
+/// # Errors
+/// See [`MapError`].
+pub fn map_constant(range: Range<Hpa>) -> Result<&'static [u8], MapError> {
+    map(range, stage1::CONSTANT)?;
+    Ok(constant_bytes(range))
+}
+
+/// The bytes of a range that is mapped read-only for ever.
+pub fn constant_bytes(range: Range<Hpa>) -> &'static [u8] {
+    // SAFETY: mapped (by `start` or just now) read-only for EL2 and given to no guest (the audit checks
+    // it), so nothing writes to it while the hypervisor runs.
+    unsafe {
+        core::slice::from_raw_parts(
+            core::ptr::with_exposed_provenance(range.start().0 as usize),
+            range.size() as usize,
+        )
+    }
+}
+
+/// Maps working memory and gives its first part to stacks, one a CPU with a guard page below each,
+/// the rest to the heap. Returns the tops of the stacks' area, for [`stack_top`].
+///
+/// # Errors
+/// See [`MapError`].
+pub fn start_heap(working: Range<Hpa>, cpus: usize) -> Result<(), MapError> {
+    let area = stacks_size(cpus);
+    for cpu in 0..cpus {
+        let top = stack_top(working, cpu);
+        let bottom = Hpa(top.saturating_sub(STACK_SIZE));
+        map(Range::<Hpa>::new(bottom, STACK_SIZE).ok_or(MapError::OutOfRange)?, stage1::DATA)?;
+    }
+    let start = working.start().checked_add(area).ok_or(MapError::OutOfRange)?;
+    let size = working.size().checked_sub(area).ok_or(MapError::NoMemory)?;
+    map(Range::<Hpa>::new(start, size).ok_or(MapError::OutOfRange)?, stage1::DATA)?;
+    // SAFETY: mapped just now, free memory of the board that the plan gives to nobody.
+    unsafe { heap::start(start.0 as usize, size as usize) };
+    Ok(())
+}
+
+/// Bytes of a CPU's stack.
+const STACK_SIZE: u64 = 16 * 1024;
+
+/// Bytes of all stacks with their guard pages.
+pub const fn stacks_size(cpus: usize) -> u64 {
+    (cpus as u64).saturating_mul(STACK_SIZE + PAGE_SIZE)
+}
+
+/// One past the last byte of the stack of CPU number `cpu`.
+pub fn stack_top(working: Range<Hpa>, cpu: usize) -> u64 {
+    working.start().0.saturating_add(stacks_size(cpu.saturating_add(1)))
+}
+
+/// Calls `visit` with every leaf of EL2's tables, for the audit.
+pub fn leaves(visit: &mut impl FnMut(Leaf)) {
+    if let Some(tables) = TABLES.lock().as_ref() {
+        tables.leaves(visit);
+    }
+}
+
+/// Cleans and invalidates `size` bytes from `start` to the point of coherency, so that observers
+/// without caches see them (Arm ARM, D7.5.9).
+pub fn clean(start: u64, size: u64) {
+    for_lines(start, size, |line| {
+        // SAFETY: `dc civac` writes back what is cached of memory that EL2 has mapped; it loses nothing.
+        unsafe { core::arch::asm!("dc civac, {}", in(reg) line, options(nostack, preserves_flags)) };
+    });
+    dsb_sy();
+}
+
+/// Calls `each` with every cache line of the range.
+fn for_lines(start: u64, size: u64, each: impl Fn(u64)) {
+    // CTR_EL0.DminLine, bits 19:16: log2 of the words in the smallest data cache line.
+    let line = 4_u64 << (read_register!("ctr_el0") >> 16 & 0xf);
+    let end = start.saturating_add(size);
+    let mut at = start & !(line.wrapping_sub(1));
+    while at < end {
+        each(at);
+        at = at.saturating_add(line);
+    }
+}

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Each CPU's window on guest memory: the only way EL2 ever sees it, open while images are loaded and
+//! closed again.
+//!
+//! A window is 2 MiB of addresses above every physical one, with a table of its own, so opening it
+//! takes neither memory nor a lock, and two CPUs never touch the same descriptors.
+
+use super::{TABLES, TablePages, publish_tables};
+use crate::cpu;
+use alloc::vec::Vec;
+use bulkhead_el2::tables::{MapError, TableMemory, page_descriptor, stage1};
+use bulkhead_types::{CpuIndex, Hpa, PAGE_SIZE, Range};
+use spin::Once;
+
+/// Where the windows are: in the upper half of EL2's 48 bits, where nothing is mapped one to one.
+const BASE: u64 = 1 << 47;
+/// Bytes of one window: what one last-level table maps.
+const SIZE: u64 = 512 * PAGE_SIZE;
+
+/// Last-level table of each CPU's window.
+static WINDOWS: Once<Vec<Hpa>> = Once::new();
+
+/// Makes the tables of `cpus` windows. Boot only.
+///
+/// # Errors
+/// [`MapError::NoMemory`].
+pub fn prepare(cpus: usize) -> Result<(), MapError> {
+    let mut tables = TABLES.lock();
+    let tables = tables.as_mut().ok_or(MapError::NoMemory)?;
+    let mut windows = Vec::with_capacity(cpus);
+    for cpu in 0..cpus as u64 {
+        windows.push(tables.last_table(BASE.saturating_add(cpu.saturating_mul(SIZE)))?);
+    }
+    publish_tables();
+    WINDOWS.call_once(|| windows);
+    Ok(())
+}
+
+/// A piece of guest memory, visible to this CPU for as long as this lives.
+pub struct Window {
+    table: Hpa,
+    base: u64,
+    size: u64,
+    pages: usize,
+}
+
+impl Window {
+    /// Opens this CPU's window on the start of `frames`, on 2 MiB at most, and says how many bytes of
+    /// `frames` it shows.
+    ///
+    /// # Safety
+    /// The frames belong to a partition none of whose vCPUs runs, and no other window shows them.
+    pub unsafe fn open(frames: Range<Hpa>) -> Option<Self> {
+        let CpuIndex(cpu) = cpu::current().index;
+        let table = *WINDOWS.get()?.get(usize::from(cpu))?;
+        let offset = frames.start().0 % PAGE_SIZE;
+        let size = frames.size().min(SIZE.saturating_sub(offset));
+        let pages = offset.saturating_add(size).div_ceil(PAGE_SIZE) as usize;
+        let first = frames.start().0.saturating_sub(offset);
+        for page in 0..pages {
+            let frame = Hpa(first.saturating_add((page as u64).saturating_mul(PAGE_SIZE)));
+            TablePages.write(table, page, page_descriptor(frame, stage1::DATA));
+        }
+        publish_tables();
+        let base = BASE.saturating_add(u64::from(cpu).saturating_mul(SIZE)).saturating_add(offset);
+        Some(Self { table, base, size, pages })
+    }
+
+    /// The bytes shown.
+    pub fn bytes(&mut self) -> &mut [u8] {
+        // SAFETY: mapped read-write by `open`, whose caller promised that nothing else uses the frames;
+        // `&mut self` makes this the only slice.
+        unsafe {
+            core::slice::from_raw_parts_mut(
+                core::ptr::with_exposed_provenance_mut(self.base as usize),
+                self.size as usize,
+            )
+        }
+    }
+}
+
+impl Drop for Window {
+    /// Writes back what was stored, so that a guest with its caches off sees it, and closes the window.
+    fn drop(&mut self) {
+        super::clean(self.base, self.size);
+        for page in 0..self.pages {
+            TablePages.write(self.table, page, 0);
+        }
+        // SAFETY: invalidation takes no mapping away that is used: the window's was removed above. All
+        // CPUs share these tables and may have walked them speculatively, hence the Inner Shareable form
+        // (Arm ARM, D8.17.1: break before make).
+        unsafe {
+            core::arch::asm!(
+                "dsb ishst",
+                "tlbi alle2is",
+                "dsb ish",
+                "isb",
+                options(nostack, preserves_flags)
+            );
+        }
+    }
+}

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The hypervisor's last words. Nothing a guest does leads here; a fault of ours does, and then nothing
+//! is known to hold any more: say where and why, and stop the board.
+
+use crate::console::last_words;
+use crate::vectors::Fault;
+use crate::{cpu, read_register, system};
+use bulkhead_machine::syndrome::Syndrome;
+use core::panic::PanicInfo;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+/// Set by the CPU that panics first, so that a panic inside a panic stops at once.
+static PANICKING: AtomicBool = AtomicBool::new(false);
+
+#[panic_handler]
+fn panic(info: &PanicInfo<'_>) -> ! {
+    begin();
+    match info.location() {
+        Some(at) => last_words(format_args!("panic: {} ({}:{})", info.message(), at.file(), at.line())),
+        None => last_words(format_args!("panic: {}", info.message())),
+    }
+    who();
+    let frame: u64;
+    // SAFETY: reads the frame pointer, which this build keeps (.cargo/config.toml).
+    unsafe { core::arch::asm!("mov {}, x29", out(reg) frame, options(nomem, nostack, preserves_flags)) };
+    backtrace(frame, stack_pointer());
+    halt_board()
+}
+
+/// Stops the board for a reason that is no panic in the code's sense.
+#[cold]
+pub fn stop(reason: &str) -> ! {
+    begin();
+    last_words(format_args!("panic: {reason}"));
+    who();
+    halt_board()
+}
+
+/// An exception that EL2 took itself: from the vectors, on the emergency stack.
+pub extern "C" fn fault(kind: u64, registers: &Fault) -> ! {
+    begin();
+    let syndrome = Syndrome {
+        esr: read_register!("esr_el2"),
+        far: read_register!("far_el2"),
+        hpfar: read_register!("hpfar_el2"),
+    };
+    let what = match kind {
+        0..=3 => "exception with SP_EL0 selected",
+        4 => "synchronous exception",
+        5 | 6 => "interrupt",
+        _ => "SError",
+    };
+    let elr = read_register!("elr_el2");
+    let base = crate::boot::entry::layout().text;
+    last_words(format_args!("panic: {what} at EL2: ELR {elr:#x} (image + {:#x})", elr.wrapping_sub(base)));
+    last_words(format_args!("  {syndrome}"));
+    last_words(format_args!("  FAR {:#x}, SP {:#x}", syndrome.far, registers.sp));
+    who();
+    for (row, registers) in registers.x.chunks(4).enumerate() {
+        last_words(format_args!("  x{:<2} {:x?}", row.wrapping_mul(4), registers));
+    }
+    backtrace(registers.x.get(29).copied().unwrap_or(0), registers.sp);
+    halt_board()
+}
+
+/// The first panic goes on; any other stops its CPU. So does every other CPU as it takes the kick.
+fn begin() {
+    if PANICKING.swap(true, Ordering::Relaxed) {
+        halt_cpu();
+    }
+    if cpu::is_known() {
+        let system = system::get();
+        for other in system.cpus.iter().filter(|other| other.is_online()) {
+            crate::interrupts::kick(system, other.index);
+        }
+    }
+}
+
+/// Whether a CPU has panicked, so that all must stop.
+pub fn is_panicking() -> bool {
+    PANICKING.load(Ordering::Relaxed)
+}
+
+/// Prints on which CPU, and whose it is.
+fn who() {
+    if !cpu::is_known() {
+        return last_words(format_args!("  on the boot CPU, before the guests"));
+    }
+    let cpu = cpu::current();
+    let owner = cpu.guest().map_or("no partition", |guest| guest.partition.name);
+    last_words(format_args!("  on CPU {} of {owner}", cpu.index));
+}
+
+fn stack_pointer() -> u64 {
+    let here: u64;
+    // SAFETY: reads the stack pointer.
+    unsafe { core::arch::asm!("mov {}, sp", out(reg) here, options(nomem, nostack, preserves_flags)) };
+    here
+}
+
+/// Prints return addresses as offsets into the image, for `addr2line`. Follows frame records
+/// (AAPCS64, 6.2.3) as long as they lie on the stack above `bottom` and lead up it.
+fn backtrace(mut frame: u64, bottom: u64) {
+    let image = crate::boot::entry::layout();
+    for _ in 0..32 {
+        // A record in the stack that ran, which is mapped. Anything else may not be, and ends the walk.
+        let near = frame.wrapping_sub(bottom) < crate::boot::entry::BOOT_STACK_SIZE as u64;
+        if !near || !frame.is_multiple_of(16) {
+            return;
+        }
+        // SAFETY: aligned, and between the stack pointer and at most a stack's size above;
+        // `near` a stack's top it may reach the guard page, whose fault ends this CPU in `begin`.
+        let [next, link] = unsafe { core::ptr::with_exposed_provenance::<[u64; 2]>(frame as usize).read() };
+        if link < image.text || link >= image.rodata {
+            return;
+        }
+        last_words(format_args!("  from image + {:#x}", link.wrapping_sub(image.text)));
+        if next <= frame {
+            return;
+        }
+        frame = next;
+    }
+}
+
+/// Stops the board: powers it off where that can be done, else stops this CPU.
+pub fn halt_board() -> ! {
+    let power = if cpu::is_known() { Some(system::get().power) } else { crate::boot::power::early() };
+    if let Some(power) = power {
+        power.system_off();
+    }
+    halt_cpu()
+}
+
+/// Stops this CPU for ever.
+pub fn halt_cpu() -> ! {
+    loop {
+        // SAFETY: masks interrupts and waits.
+        unsafe { core::arch::asm!("msr daifset, #0b1111", "wfi", options(nostack)) };
+    }
+}

@@ -1,0 +1,329 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! A partition as it runs: its vCPUs, its virtual devices, and how it starts and ends.
+
+mod build;
+mod load;
+
+pub use build::build;
+
+use crate::cpu::{self, Cpu, Guest};
+use crate::interrupts::{self, Lines};
+use crate::memory::TablePages;
+use crate::registers::dsb_sy;
+use crate::system::System;
+use crate::vectors::{FRAME_SIZE, Frame, enter_guest};
+use crate::{console, read_register, with_controller, world};
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use bulkhead_el2::life::{Ending, Life, Presence};
+use bulkhead_el2::tables::Tables;
+use bulkhead_machine::gic::Gic;
+use bulkhead_machine::psci::{Entry as StartAt, Power};
+use bulkhead_machine::uart;
+use bulkhead_plan::partition::Restart;
+use bulkhead_plan::plan;
+use bulkhead_types::{CpuIndex, IntId, Ipa, PartitionId, Range, VcpuId};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use spin::Mutex;
+
+/// A virtual CPU, and the physical one that it owns.
+pub struct Vcpu {
+    /// Its number in the partition.
+    pub id: VcpuId,
+    /// Its CPU.
+    pub cpu: CpuIndex,
+    /// Whether it is on, and where it starts when it is turned on.
+    pub power: Power,
+    /// Its CPU's part in the partition's life.
+    presence: Presence,
+}
+
+/// A virtual UART.
+pub struct Uart {
+    /// Where the guest sees it.
+    pub frame: Range<Ipa>,
+    /// Its interrupt.
+    pub interrupt: IntId,
+    /// The device.
+    pub device: Mutex<Line>,
+}
+
+/// A virtual UART with what waits to be received: a person pastes faster than a guest reads, and a
+/// real line would hold the sender back.
+pub struct Line {
+    /// The registers.
+    pub uart: uart::Uart,
+    /// Input that has not found room. Never longer than [`BACKLOG`], which it has from the start.
+    waiting: VecDeque<u8>,
+}
+
+/// Bytes of input kept for a guest that does not read them; more are lost.
+const BACKLOG: usize = 8192;
+
+impl Line {
+    /// A UART after reset, with nothing waiting. Boot only.
+    pub fn new() -> Self {
+        Self { uart: uart::Uart::new(), waiting: VecDeque::with_capacity(BACKLOG) }
+    }
+
+    /// As after a reset.
+    fn reset(&mut self) {
+        self.uart = uart::Uart::new();
+        self.waiting.clear();
+    }
+
+    /// Takes a byte of input.
+    fn receive(&mut self, byte: u8) {
+        if self.waiting.len() < BACKLOG {
+            self.waiting.push_back(byte);
+        }
+        self.refill();
+    }
+
+    /// Moves what waits into the UART as far as there is room.
+    #[inline]
+    pub fn refill(&mut self) {
+        while self.uart.room() > 0
+            && let Some(byte) = self.waiting.pop_front()
+        {
+            self.uart.receive(byte);
+        }
+    }
+}
+
+/// Where a guest sees its virtual interrupt controller.
+pub struct GicFrames {
+    /// GICD.
+    pub distributor: Range<Ipa>,
+    /// GICR, of all vCPUs; empty for GICv2.
+    pub redistributors: Range<Ipa>,
+}
+
+/// One partition.
+pub struct Partition {
+    /// Its place in the plan.
+    pub id: PartitionId,
+    /// Its name.
+    pub name: &'static str,
+    /// What the plan says of it.
+    pub plan: plan::Partition,
+    /// Its virtual CPUs.
+    pub vcpus: Vec<Vcpu>,
+    /// Its virtual interrupt controller.
+    pub gic: Gic<'static>,
+    /// Where that is.
+    pub frames: GicFrames,
+    /// Its virtual UART.
+    pub uart: Option<Uart>,
+    /// VTTBR_EL2: its stage-2 tables and its VMID.
+    tables: u64,
+    /// Bits of guest-physical address.
+    input_bits: u32,
+    /// The same tables, to walk them.
+    walker: Tables<TablePages>,
+    life: Life,
+    /// Set at boot: its first CPU is to start it.
+    wanted: AtomicBool,
+    /// How often it has started.
+    starts: AtomicU32,
+    /// The physical counter when it started.
+    started_at: AtomicU64,
+    /// Which kinds of unhandled exit have been logged since it started.
+    pub reported: AtomicU32,
+}
+
+impl Partition {
+    /// Prepares the calling CPU for `vcpu`.
+    pub fn configure_cpu(&self, vcpu: &Vcpu) {
+        world::configure(self.tables, self.input_bits, vcpu.id.mpidr());
+    }
+
+    /// Loads the images and turns the first vCPU on. Called by whoever is alone with the partition.
+    pub fn start(&self, system: &System) {
+        let restarted = self.starts.fetch_add(1, Ordering::Relaxed) != 0;
+        load::load(self, system, restarted);
+        // Routes and triggers of its interrupts are unknown after power-on (IHI 0069H, 12.9.22 and 12.9.9).
+        with_controller!(system, |controller| self.gic.reset(&Lines::new(controller, self)));
+        self.reported.store(0, Ordering::Relaxed);
+        self.started_at.store(read_register!("cntpct_el0"), Ordering::Relaxed);
+        for vcpu in &self.vcpus {
+            vcpu.power.turn_off();
+        }
+        self.life.run(self.vcpus.iter().map(|vcpu| &vcpu.presence));
+        console::set_stopped(self.id, false);
+        console::line(format_args!("{}: started", self.name));
+        if let Some(first) = self.vcpus.first() {
+            // It is off, so this cannot be refused.
+            let _ =
+                first.power.try_turn_on(StartAt { address: self.plan.entry, context: self.plan.tree.at.0 });
+            interrupts::kick(system, first.cpu);
+        }
+    }
+
+    /// Has the partition's first CPU start it, so that partitions load side by side. Boot only.
+    pub fn start_on_its_cpu(&self, system: &System) {
+        self.wanted.store(true, Ordering::Release);
+        if let Some(first) = self.vcpus.first() {
+            interrupts::kick(system, first.cpu);
+        }
+    }
+
+    /// Whether the CPU is one of its own.
+    pub fn owns(&self, cpu: CpuIndex) -> bool {
+        self.vcpus.iter().any(|vcpu| vcpu.cpu == cpu)
+    }
+
+    /// Gives the partition up before it ever started. Boot only, by the boot CPU.
+    pub fn give_up(&self) {
+        console::set_stopped(self.id, true);
+        self.life.stop();
+    }
+
+    /// Starts the partition if that was asked of its first CPU, which calls this.
+    pub fn start_if_wanted(&self, system: &System, vcpu: &Vcpu) {
+        if vcpu.id == VcpuId(0) && self.wanted.swap(false, Ordering::Acquire) {
+            self.start(system);
+        }
+    }
+
+    /// Runs `vcpu` on the calling CPU if somebody turned it on. Returns if not.
+    pub fn enter_if_started(&self, guest: &'static Guest) {
+        let Guest { system, vcpu, .. } = *guest;
+        // Should it end from here on, a kick makes this CPU leave again.
+        if !self.life.is_running() {
+            return;
+        }
+        let Some(start) = vcpu.power.take_entry() else { return };
+        with_controller!(system, |controller| {
+            controller_reset(controller);
+            self.gic.vcpu_on(vcpu.id, &Lines::new(controller, self));
+        });
+        self.resume(guest, start)
+    }
+
+    /// Runs `guest` from `start` on the calling CPU, which is its own, with its registers as after a reset.
+    pub fn resume(&self, guest: &'static Guest, start: StartAt) -> ! {
+        world::reset();
+        world::set_counter(self.started_at.load(Ordering::Relaxed));
+        world::invalidate_translations();
+        let frame = guest.cpu.stack_top().saturating_sub(FRAME_SIZE as u64);
+        // SAFETY: the frame is on top of this CPU's stack, which nothing needs any more and which is
+        // aligned to 16 bytes; the guest's entry and argument are its own affair: stage 2 confines it.
+        unsafe {
+            let pointer = core::ptr::with_exposed_provenance_mut::<Frame>(frame as usize);
+            (&raw mut (*pointer).guest).write(guest);
+            enter_guest(frame, start.address.0, world::PSTATE, start.context)
+        }
+    }
+
+    /// Whether its vCPUs must leave. Asked after every kick.
+    #[inline]
+    pub fn must_leave(&self) -> bool {
+        !self.life.is_running()
+    }
+
+    /// Whether it is stopped for good.
+    pub fn is_stopped(&self) -> bool {
+        self.life.is_stopped()
+    }
+
+    /// Ends the partition: every CPU departs as soon as it hears of it. Called on any CPU; on one of the
+    /// partition's own, [`Self::leave`] follows.
+    pub fn end(&self, system: &System, ending: Ending) {
+        if self.life.end(ending) {
+            for vcpu in &self.vcpus {
+                interrupts::kick(system, vcpu.cpu);
+            }
+        }
+    }
+
+    /// Takes `vcpu` off the calling CPU, for good or until it is turned on again.
+    pub fn leave(&self, system: &System, vcpu: &Vcpu) -> ! {
+        with_controller!(system, |controller| {
+            self.gic.vcpu_off(vcpu.id, &Lines::new(controller, self));
+            controller_reset(controller);
+        });
+        world::reset();
+        vcpu.power.turn_off();
+        cpu::abandon()
+    }
+
+    /// Has the calling CPU, whose vCPU is off, take part in an ending; the last one finishes it.
+    pub fn depart_if_ending(&self, system: &System, vcpu: &Vcpu) {
+        if self.life.must_depart(&vcpu.presence).is_none() {
+            return;
+        }
+        with_controller!(system, |controller| self.gic.reset_vcpu(vcpu.id, &Lines::new(controller, self)));
+        if let Some(ending) = self.life.depart(&vcpu.presence) {
+            self.finish(system, ending);
+        }
+    }
+
+    /// Does what the ending asks for. All CPUs have departed.
+    fn finish(&self, system: &System, ending: Ending) {
+        with_controller!(system, |controller| self.gic.reset(&Lines::new(controller, self)));
+        if let Some(uart) = &self.uart {
+            // With the lock held throughout, or a byte that another CPU receives just now could leave the
+            // line high that nobody lowers again.
+            let mut device = uart.device.lock();
+            device.reset();
+            self.set_uart_line(system, cpu::current(), uart, false);
+        }
+        console::flush(self.id);
+        let again = match (ending, self.plan.restart) {
+            (Ending::Restart, _) | (_, Restart::Always) | (Ending::Crash, Restart::OnCrash) => true,
+            (Ending::Off | Ending::Crash, _) => false,
+        };
+        if again {
+            console::line(format_args!("{}: restarts", self.name));
+            return self.start(system);
+        }
+        console::set_stopped(self.id, true);
+        if ending == Ending::Off {
+            console::line(format_args!("{}: powered off", self.name));
+        }
+        self.life.stop();
+        // Two partitions may end at once: both may find that all have, and power off is for whoever
+        // comes first. `Life` is sequentially consistent, so at least one of them finds it.
+        if system.partitions.iter().all(Self::is_stopped) {
+            console::line(format_args!("every partition has powered off; the board powers off"));
+            dsb_sy();
+            crate::panic::halt_board();
+        }
+    }
+
+    /// Takes a byte of input, on any CPU.
+    pub fn receive(&self, system: &System, on: &'static Cpu, byte: u8) {
+        let Some(uart) = &self.uart else { return };
+        let mut device = uart.device.lock();
+        if self.must_leave() {
+            return;
+        }
+        device.receive(byte);
+        self.set_uart_line(system, on, uart, device.uart.interrupt_line());
+    }
+
+    /// Tells the virtual interrupt controller the level of the UART's line. Called with the device's
+    /// lock held, so that levels arrive in the order in which the device went through them.
+    pub fn set_uart_line(&self, system: &System, on: &'static Cpu, uart: &Uart, level: bool) {
+        let here = on.guest().filter(|guest| guest.partition.id == self.id).map(|guest| guest.vcpu.id);
+        with_controller!(system, |controller| {
+            self.gic.set_line(here, uart.interrupt, level, &Lines::new(controller, self));
+        });
+    }
+
+    /// Says once, for each kind since the start, what the guest did that nothing handles.
+    #[cold]
+    pub fn report(&self, vcpu: &Vcpu, kind: u32, what: core::fmt::Arguments<'_>) {
+        let bit = 1_u32 << (kind % 32);
+        if self.reported.fetch_or(bit, Ordering::Relaxed) & bit == 0 {
+            log::warn!("{} vCPU {}: {what}", self.name, vcpu.id.0);
+        }
+    }
+}
+
+/// Clears what a vCPU left, or will find, in the virtual CPU interface.
+fn controller_reset(controller: &impl bulkhead_platform::gic::Controller) {
+    controller.reset_virtual_interface();
+    controller.set_virtual_control(1);
+}

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Building partitions from the plan, once, at boot.
+
+use super::{GicFrames, Line, Partition, Uart, Vcpu};
+use crate::boot::Refusal;
+use crate::memory::TablePages;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use alloc::{format, string::String};
+use bulkhead_el2::life::{Life, Presence};
+use bulkhead_el2::tables::{Geometry, Leaf, MapError, Tables, stage2};
+use bulkhead_machine::gic::{self, Bank, Gic, Spi, Version};
+use bulkhead_machine::psci::Power;
+use bulkhead_plan::board::{self, Board};
+use bulkhead_plan::plan::{self, GuestGic, Plan};
+use bulkhead_types::{Hpa, IntId, Ipa, PAGE_SIZE, PartitionId, Range, VcpuId};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+use spin::Mutex;
+
+/// A distributor of GICv3 takes 64 KiB, of GICv2 a page; each GICv3 redistributor two frames of 64 KiB.
+const GICD_V3: u64 = 0x1_0000;
+const GICD_V2: u64 = PAGE_SIZE;
+const GICR: u64 = 0x2_0000;
+
+/// VMID of a partition, VTTBR_EL2 bits 55:48.
+const VMID: u32 = 48;
+
+/// Builds every partition of the plan: tables, virtual interrupt controller, virtual devices.
+///
+/// # Errors
+/// A sentence that names the partition.
+pub fn build(board: &Board, plan: Plan, physical_bits: u32) -> Result<Vec<Partition>, Refusal> {
+    let mut partitions = Vec::with_capacity(plan.partitions.len());
+    for (partition, number) in plan.partitions.into_iter().zip(0_u16..) {
+        let name = partition.name.clone();
+        partitions.push(
+            one(board, partition, PartitionId(number), physical_bits)
+                .map_err(|sentence| Refusal::from(format!("partition {name}: {sentence}")))?,
+        );
+    }
+    Ok(partitions)
+}
+
+fn one(
+    board: &Board,
+    plan: plan::Partition,
+    id: PartitionId,
+    physical_bits: u32,
+) -> Result<Partition, String> {
+    let geometry = Geometry::stage2(physical_bits);
+    let tables = map(board, &plan, geometry).map_err(|error| format!("no stage-2 tables ({error:?})"))?;
+    let vcpus = plan.cpus.iter().zip(0_u16..);
+    let vcpus: Vec<Vcpu> = vcpus
+        .map(|(&cpu, number)| Vcpu {
+            id: VcpuId(number),
+            cpu,
+            power: Power::new(),
+            presence: Presence::new(),
+        })
+        .collect();
+    let (version, frames) = match plan.interrupt_controller {
+        GuestGic::V2 { distributor, .. } => (Version::V2, frames(distributor, GICD_V2, distributor, 0)),
+        GuestGic::V3 { distributor, redistributors } => {
+            let size = GICR.saturating_mul(vcpus.len() as u64);
+            (Version::V3, frames(distributor, GICD_V3, redistributors, size))
+        }
+    };
+    let uart = plan.uart.and_then(|planned| {
+        Some(Uart {
+            frame: Range::<Ipa>::new(planned.base, PAGE_SIZE)?,
+            interrupt: planned.interrupt,
+            device: Mutex::new(Line::new()),
+        })
+    });
+    Ok(Partition {
+        id,
+        name: Box::leak(plan.name.clone().into_boxed_str()),
+        gic: interrupt_controller(board, &plan, version, vcpus.len())?,
+        frames: frames.ok_or("its interrupt controller leaves the address space")?,
+        vcpus,
+        uart,
+        input_bits: geometry.input_bits,
+        tables: tables.root().0 | u64::from(id.0).saturating_add(1) << VMID,
+        walker: tables,
+        life: Life::new(),
+        wanted: AtomicBool::new(false),
+        starts: AtomicU32::new(0),
+        started_at: AtomicU64::new(0),
+        reported: AtomicU32::new(0),
+        plan,
+    })
+}
+
+fn frames(distributor: Ipa, size: u64, redistributors: Ipa, redistributors_size: u64) -> Option<GicFrames> {
+    Some(GicFrames {
+        distributor: Range::<Ipa>::new(distributor, size)?,
+        redistributors: Range::<Ipa>::new(redistributors, redistributors_size)?,
+    })
+}
+
+/// Stage 2: memory, devices, and for GICv2 the virtual CPU interface where the guest expects its own.
+fn map(board: &Board, plan: &plan::Partition, geometry: Geometry) -> Result<Tables<TablePages>, MapError> {
+    let mut tables = Tables::new(TablePages, geometry)?;
+    for memory in &plan.memory {
+        let attributes = stage2::memory(memory.access.write, memory.access.execute);
+        tables.map(memory.guest.0, memory.frames.start(), memory.frames.size(), attributes)?;
+    }
+    for (guest, registers) in plan.devices.iter().flat_map(|device| &device.registers) {
+        map_device(&mut tables, *guest, *registers)?;
+    }
+    if let (GuestGic::V2 { cpu_interface, .. }, board::Gic::V2 { virtual_cpu_interface, .. }) =
+        (plan.interrupt_controller, &board.gic)
+    {
+        map_device(&mut tables, cpu_interface, *virtual_cpu_interface)?;
+    }
+    Ok(tables)
+}
+
+fn map_device(tables: &mut Tables<TablePages>, guest: Ipa, registers: Range<Hpa>) -> Result<(), MapError> {
+    let pages = registers.page_aligned();
+    let guest = bulkhead_types::align_down(guest.0, PAGE_SIZE);
+    tables.map(guest, pages.start(), pages.size(), stage2::DEVICE)
+}
+
+/// The virtual interrupt controller, with the partition's own interrupts tied to the physical ones.
+fn interrupt_controller(
+    board: &Board,
+    plan: &plan::Partition,
+    version: Version,
+    vcpus: usize,
+) -> Result<Gic<'static>, String> {
+    let timer = [board.timer.physical, board.timer.virtual_timer];
+    let devices = plan.devices.iter().flat_map(|device| &device.interrupts).map(|(id, _)| *id);
+    let owned: Vec<IntId> = timer.into_iter().chain(devices).collect();
+    // As many shared interrupts as it takes to number the highest, and 32 at least.
+    let uart = plan.uart.map(|uart| uart.interrupt);
+    let highest = owned.iter().copied().chain(uart).map(IntId::get).max().unwrap_or(0);
+    let banks = (highest as usize / 32).max(1);
+    let spis = banks.saturating_mul(32).min(usize::from(IntId::END_SHARED - IntId::FIRST_SHARED));
+    let vcpus = (0..vcpus as u16).map(|vcpu| gic::Vcpu::new(VcpuId(vcpu).mpidr()));
+    Gic::new(
+        gic::Config::new(version),
+        leak(vcpus),
+        leak((0..spis).map(|_| Spi::new())),
+        leak((0..banks).map(|_| Bank::new())),
+        &owned,
+    )
+    .map_err(|misfit| format!("no virtual interrupt controller ({misfit:?})"))
+}
+
+/// Storage that lives as long as the hypervisor.
+fn leak<T>(items: impl Iterator<Item = T>) -> &'static [T] {
+    Box::leak(items.collect::<Vec<T>>().into_boxed_slice())
+}
+
+impl Partition {
+    /// Calls `visit` with every leaf of its stage-2 tables, for the audit.
+    pub fn leaves(&self, visit: &mut impl FnMut(Leaf)) {
+        self.walker.leaves(visit);
+    }
+}

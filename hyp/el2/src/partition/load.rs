@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Filling a partition's memory before it starts, through the window of the CPU that does it.
+
+use super::Partition;
+use crate::memory::Window;
+use crate::system::{self, System};
+use crate::{cpu, interrupts};
+use bulkhead_types::{Hpa, Ipa, Range};
+
+/// Puts images and tree in place. A partition that ran before finds its memory as after power-on:
+/// zeroed, and with no stale line left in the caches that could come back over it.
+pub fn load(partition: &Partition, system: &System, restarted: bool) {
+    if restarted {
+        for memory in &partition.plan.memory {
+            through_windows(memory.frames, |bytes| bytes.fill(0));
+        }
+    }
+    for load in &partition.plan.loads {
+        let mut from = system.bundle.get(load.bytes.clone()).unwrap_or_default();
+        write(partition, load.to, from.len() as u64, |bytes| {
+            if let Some((now, later)) = from.split_at_checked(bytes.len()) {
+                bytes.copy_from_slice(now);
+                from = later;
+            }
+        });
+    }
+    let tree = &partition.plan.tree;
+    let mut at = 0_usize;
+    write(partition, tree.at, tree.blob.len() as u64, |bytes| {
+        let end = at.saturating_add(bytes.len());
+        bytes.copy_from_slice(tree.blob.get(at..end).unwrap_or_default());
+        at = end;
+    });
+    for seed in [&tree.kaslr_seed, &tree.rng_seed].into_iter().flatten() {
+        if let (Some(pool), Some(to)) = (&system.entropy, tree.at.checked_add(seed.start as u64)) {
+            write(partition, to, seed.len() as u64, |bytes| pool.fill(bytes));
+        }
+    }
+}
+
+/// Calls `fill` with the bytes of `size` bytes of guest memory from `at`, piece by piece.
+fn write(partition: &Partition, at: Ipa, size: u64, mut fill: impl FnMut(&mut [u8])) {
+    let (mut at, mut left) = (at, size);
+    while left > 0 {
+        let Some(frames) = frames(partition, at, left) else { return };
+        through_windows(frames, &mut fill);
+        left = left.saturating_sub(frames.size());
+        at = Ipa(at.0.saturating_add(frames.size()));
+    }
+}
+
+/// The frames behind `at`, as many of `size` bytes as lie in one piece.
+fn frames(partition: &Partition, at: Ipa, size: u64) -> Option<Range<Hpa>> {
+    partition.plan.memory.iter().find_map(|memory| {
+        let offset = at.0.checked_sub(memory.guest.0)?;
+        let left = memory.frames.size().checked_sub(offset).filter(|&left| left > 0)?;
+        Range::<Hpa>::new(memory.frames.start().checked_add(offset)?, size.min(left))
+    })
+}
+
+/// Calls `each` with the bytes of `frames`, a window at a time.
+fn through_windows(frames: Range<Hpa>, mut each: impl FnMut(&mut [u8])) {
+    let mut rest = frames;
+    while !rest.is_empty() {
+        // Zeroing gigabytes takes its time, and this CPU may be the one that takes the console's input.
+        interrupts::handle_idle(system::get(), cpu::current());
+        // SAFETY: the frames are the partition's, whose vCPUs have all left or not started, and whoever
+        // loads it is alone with it; the window before was closed at the end of the last round.
+        let Some(mut window) = (unsafe { Window::open(rest) }) else { return };
+        each(window.bytes());
+        let done = window.bytes().len() as u64;
+        drop(window);
+        let next = rest.start().checked_add(done);
+        rest = match next.and_then(|start| Range::<Hpa>::new(start, rest.size().saturating_sub(done))) {
+            Some(rest) => rest,
+            None => return,
+        };
+    }
+}

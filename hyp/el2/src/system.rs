@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! All that the hypervisor knows once it has booted. Built once, then read by every CPU.
+
+use crate::cpu::Cpu;
+use crate::entropy::{Pool, Random};
+use crate::partition::Partition;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use bulkhead_machine::smccc::Workarounds;
+use bulkhead_machine::sysreg::IdTable;
+use bulkhead_platform::firmware::Firmware;
+use bulkhead_platform::gic::v2::GicV2;
+use bulkhead_platform::gic::v3::GicV3;
+use bulkhead_platform::power::Power;
+use bulkhead_types::IntId;
+use spin::Once;
+
+/// The board's interrupt controller.
+#[derive(Clone, Copy)]
+pub enum InterruptController {
+    /// GICv2.
+    V2(GicV2),
+    /// GICv3.
+    V3(GicV3),
+}
+
+/// The board as it runs, and the partitions on it.
+pub struct System {
+    /// The partitions, in the order of [`bulkhead_types::PartitionId`].
+    pub partitions: Vec<Partition>,
+    /// The CPUs, in the order of [`bulkhead_types::CpuIndex`].
+    pub cpus: Vec<Cpu>,
+    /// The interrupt controller.
+    pub controller: InterruptController,
+    /// The private interrupt by which list registers ask for more.
+    pub maintenance: IntId,
+    /// The console's interrupt, if it has one.
+    pub console: Option<IntId>,
+    /// The firmware.
+    pub firmware: Firmware,
+    /// What powers the board off.
+    pub power: Power,
+    /// The ID registers as guests see them.
+    pub id_registers: IdTable,
+    /// What the firmware says of the architecture's workarounds.
+    pub workarounds: Workarounds,
+    /// The CPU's random numbers, for guests that ask by call.
+    pub random: Random,
+    /// The bundle, which a restart loads images from again.
+    pub bundle: &'static [u8],
+    /// Where seeds for guests come from, if the board has entropy.
+    pub entropy: Option<Pool>,
+}
+
+impl System {
+    /// Whether the hypervisor keeps an interrupt for itself.
+    #[inline(always)]
+    pub fn keeps(&self, id: IntId) -> bool {
+        id.is_sgi() || id == self.maintenance || Some(id) == self.console
+    }
+}
+
+static SYSTEM: Once<&'static System> = Once::new();
+
+/// Publishes the system. Boot only, once.
+pub fn publish(system: System) -> &'static System {
+    SYSTEM.call_once(|| Box::leak(Box::new(system)))
+}
+
+/// The system, from any CPU that booted.
+#[inline]
+pub fn get() -> &'static System {
+    match SYSTEM.get() {
+        Some(system) => system,
+        // CPUs other than the first are started after it was published, and guests after that.
+        None => crate::panic::stop("a CPU runs before the system is built"),
+    }
+}

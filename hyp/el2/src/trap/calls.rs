@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Calls of a guest by HVC and SMC, and what they ask of its CPUs.
+
+use crate::cpu::Guest;
+use crate::registers::{dsb_sy, isb};
+use crate::vectors::Frame;
+use crate::{interrupts, with_controller};
+use bulkhead_el2::life::Ending;
+use bulkhead_machine::psci::{Cpus, Entry, PowerState, TurnOnError, Wake};
+use bulkhead_machine::smccc::{Call, Context, Outcome, handle};
+use bulkhead_platform::gic::Controller;
+use bulkhead_types::{Ipa, Mpidr, VcpuId};
+
+const SUCCESS: u64 = 0;
+
+/// The partition's CPUs, as PSCI asks about them.
+impl Cpus for Guest {
+    fn count(&self) -> u16 {
+        self.partition.vcpus.len() as u16
+    }
+
+    fn find(&self, mpidr: Mpidr) -> Option<VcpuId> {
+        self.partition.vcpus.iter().map(|vcpu| vcpu.id).find(|id| id.mpidr() == mpidr)
+    }
+
+    fn mpidr(&self, vcpu: VcpuId) -> Mpidr {
+        vcpu.mpidr()
+    }
+
+    fn state(&self, vcpu: VcpuId) -> PowerState {
+        self.partition.vcpus.get(usize::from(vcpu.0)).map_or(PowerState::Off, |vcpu| vcpu.power.state())
+    }
+
+    fn try_turn_on(&self, vcpu: VcpuId, entry: Entry) -> Result<(), TurnOnError> {
+        let vcpu = self.partition.vcpus.get(usize::from(vcpu.0)).ok_or(TurnOnError::AlreadyOn)?;
+        vcpu.power.try_turn_on(entry)
+    }
+
+    fn has_memory(&self, address: Ipa) -> bool {
+        let memory = &self.partition.plan.memory;
+        memory.iter().any(|memory| address.0.wrapping_sub(memory.guest.0) < memory.frames.size())
+    }
+}
+
+/// Answers a call. Unknown ones are NOT_SUPPORTED, and none is passed on.
+pub fn answer(frame: &mut Frame, immediate: u16) {
+    let guest = frame.guest;
+    let call = Call::new([frame.get(0), frame.get(1), frame.get(2), frame.get(3)], immediate);
+    let context = Context {
+        caller: guest.vcpu.id,
+        cpus: guest,
+        workarounds: &guest.system.workarounds,
+        entropy: &guest.system.random,
+    };
+    match handle(&call, &context) {
+        Outcome::Return(value) => frame.set(0, value),
+        Outcome::Return4(values) => {
+            for (register, value) in (0..).zip(values) {
+                frame.set(register, value);
+            }
+        }
+        Outcome::Started(vcpu) => {
+            if let Some(vcpu) = guest.partition.vcpus.get(usize::from(vcpu.0)) {
+                interrupts::kick(guest.system, vcpu.cpu);
+            }
+            frame.set(0, SUCCESS);
+        }
+        Outcome::CpuOff => guest.partition.leave(guest.system, guest.vcpu),
+        Outcome::Suspend(wake) => {
+            wait_for_interrupt(guest);
+            match wake {
+                Wake::Return => frame.set(0, SUCCESS),
+                Wake::Enter(entry) => guest.partition.resume(guest, entry),
+            }
+        }
+        Outcome::SystemOff => end(guest, Ending::Off),
+        Outcome::SystemReset => end(guest, Ending::Restart),
+        Outcome::Mitigate { function, argument } => {
+            guest.system.firmware.mitigate(function, argument);
+            frame.set(0, SUCCESS);
+        }
+    }
+}
+
+fn end(guest: &Guest, ending: Ending) -> ! {
+    guest.partition.end(guest.system, ending);
+    guest.partition.leave(guest.system, guest.vcpu)
+}
+
+/// Waits until there is an interrupt for the guest, or one of the hypervisor's. Waking early is
+/// allowed (DEN 0022, 5.4.5), so whoever has an interrupt in a list register does not wait: EL2's WFI
+/// knows nothing of virtual interrupts.
+fn wait_for_interrupt(guest: &Guest) {
+    let nothing_listed = with_controller!(guest.system, |controller| {
+        controller.empty_lists().count_ones() as usize == controller.list_registers()
+    });
+    if nothing_listed {
+        dsb_sy();
+        // SAFETY: waits for an interrupt, which stays pending until the guest runs again.
+        unsafe { core::arch::asm!("wfi", options(nostack, preserves_flags)) };
+        isb();
+    }
+}

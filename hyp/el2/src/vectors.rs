@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The exception vectors of EL2 (Arm ARM, D1.3.1.5), and the way back into a guest.
+//!
+//! While a guest runs, SP_EL2 points at the [`Frame`] on top of its CPU's stack. What a handler cannot
+//! clobber need not be saved: that of an interrupt or of a call keeps x19 to x29 by the procedure call
+//! standard (AAPCS64, 6.1.1); any other synchronous exception may have to read or write any register of
+//! the guest, so it saves all. FP and EL1 registers stay where they are.
+
+use crate::cpu::Guest;
+use core::arch::global_asm;
+
+/// The guest's general registers, at the top of its CPU's stack.
+#[repr(C, align(16))]
+pub struct Frame {
+    /// x0 to x30. After an interrupt or a call, x19 to x28 are stale: they stayed in the registers.
+    pub x: [u64; 31],
+    /// Whose they are.
+    pub guest: &'static Guest,
+}
+
+impl Frame {
+    /// Register `n` as an instruction names it: 31 is the zero register.
+    pub fn get(&self, n: u8) -> u64 {
+        self.x.get(usize::from(n)).copied().unwrap_or(0)
+    }
+
+    /// Sets register `n`; writes to register 31 are lost.
+    pub fn set(&mut self, n: u8, value: u64) {
+        if let Some(register) = self.x.get_mut(usize::from(n)) {
+            *register = value;
+        }
+    }
+}
+
+/// Bytes of a frame.
+pub const FRAME_SIZE: usize = size_of::<Frame>();
+const _: () = assert!(FRAME_SIZE == 256, "the assembly below counts on it");
+
+/// What an exception at EL2 leaves on the emergency stack.
+#[repr(C)]
+pub struct Fault {
+    /// x0 to x30.
+    pub x: [u64; 31],
+    /// SP_EL2 as the exception found it.
+    pub sp: u64,
+}
+
+global_asm!(
+    r#"
+    .macro fatal kind
+    .balign 128
+    // EL2 itself took an exception, perhaps for want of stack: report it on a stack of its own. The
+    // guest's SP_EL0 and TPIDRRO_EL0 serve as scratch; no guest will run again.
+    msr     sp_el0, x0
+    mov     x0, sp
+    msr     tpidrro_el0, x0
+    adrp    x0, emergency_stack + {emergency_stack_size} - 256
+    add     x0, x0, :lo12:emergency_stack + {emergency_stack_size} - 256
+    mov     sp, x0
+    mrs     x0, sp_el0
+    stp     x0, x1, [sp]
+    mov     x0, #\kind
+    b       report_fault
+    .endm
+
+    // The call that guests make most is answered here: SMCCC_VERSION by HVC #0 from AArch64
+    // (ESR_EL2 0x5a000000; DEN 0028G, 7.2), which Linux also makes to tell whether there are more.
+    .macro call
+    .balign 128
+    stp     x0, x1, [sp]
+    mrs     x1, esr_el2
+    lsr     x1, x1, #24
+    cmp     x1, #0x5a                   // HVC
+    b.ne    guest_other
+    eor     w1, w0, #0x80000000
+    cbnz    w1, guest_call
+    mrs     x1, esr_el2
+    tst     x1, #0xffff
+    b.ne    guest_call
+    ldr     x1, [sp, #8]
+    mov     x0, #({smccc_version} & 0xffff)
+    movk    x0, #({smccc_version} >> 16), lsl #16
+    eret
+    dsb     nsh
+    isb
+    .endm
+
+    .macro guest handler
+    .balign 128
+    stp     x0, x1, [sp]
+    stp     x2, x3, [sp, #16]
+    stp     x4, x5, [sp, #32]
+    stp     x6, x7, [sp, #48]
+    stp     x8, x9, [sp, #64]
+    stp     x10, x11, [sp, #80]
+    stp     x12, x13, [sp, #96]
+    stp     x14, x15, [sp, #112]
+    stp     x16, x17, [sp, #128]
+    b       \handler
+    .endm
+
+    .section .text.vectors, "ax"
+    .balign 2048
+    .global vectors
+vectors:
+    fatal   0
+    fatal   1
+    fatal   2
+    fatal   3
+
+    fatal   4
+    fatal   5
+    fatal   6
+    fatal   7
+
+    call
+    guest   guest_interrupt
+    guest   guest_interrupt
+    guest   guest_error
+
+    guest   guest_synchronous
+    guest   guest_interrupt
+    guest   guest_interrupt
+    guest   guest_error
+
+    .macro save_rest
+    stp     x2, x3, [sp, #16]
+    stp     x4, x5, [sp, #32]
+    stp     x6, x7, [sp, #48]
+    stp     x8, x9, [sp, #64]
+    stp     x10, x11, [sp, #80]
+    stp     x12, x13, [sp, #96]
+    stp     x14, x15, [sp, #112]
+    stp     x16, x17, [sp, #128]
+    .endm
+
+guest_call:
+    save_rest
+    str     x18, [sp, #144]
+    stp     x29, x30, [sp, #232]
+    mov     x0, sp
+    bl      {call}
+    ldp     x29, x30, [sp, #232]
+    ldr     x18, [sp, #144]
+    b       return_to_guest
+
+guest_other:
+    cmp     x1, #0x5e                   // SMC
+    b.eq    guest_call
+    save_rest
+guest_synchronous:
+    stp     x18, x19, [sp, #144]
+    stp     x20, x21, [sp, #160]
+    stp     x22, x23, [sp, #176]
+    stp     x24, x25, [sp, #192]
+    stp     x26, x27, [sp, #208]
+    stp     x28, x29, [sp, #224]
+    str     x30, [sp, #240]
+    mov     x0, sp
+    bl      {synchronous}
+    ldp     x18, x19, [sp, #144]
+    ldp     x20, x21, [sp, #160]
+    ldp     x22, x23, [sp, #176]
+    ldp     x24, x25, [sp, #192]
+    ldp     x26, x27, [sp, #208]
+    ldp     x28, x29, [sp, #224]
+    ldr     x30, [sp, #240]
+    b       return_to_guest
+
+guest_error:
+    stp     x18, x19, [sp, #144]
+    stp     x29, x30, [sp, #232]
+    mov     x0, sp
+    bl      {error}
+    ldp     x29, x30, [sp, #232]
+    ldr     x18, [sp, #144]
+    b       return_to_guest
+
+guest_interrupt:
+    str     x18, [sp, #144]
+    stp     x29, x30, [sp, #232]
+    mov     x0, sp
+    bl      {interrupt}
+    ldp     x29, x30, [sp, #232]
+    ldr     x18, [sp, #144]
+    // Falls through.
+
+return_to_guest:
+    ldp     x16, x17, [sp, #128]
+    ldp     x14, x15, [sp, #112]
+    ldp     x12, x13, [sp, #96]
+    ldp     x10, x11, [sp, #80]
+    ldp     x8, x9, [sp, #64]
+    ldp     x6, x7, [sp, #48]
+    ldp     x4, x5, [sp, #32]
+    ldp     x2, x3, [sp, #16]
+    ldp     x0, x1, [sp]
+    eret
+    // No speculation past the return with the guest's registers in EL2's hands.
+    dsb     nsh
+    isb
+
+report_fault:
+    stp     x2, x3, [sp, #16]
+    stp     x4, x5, [sp, #32]
+    stp     x6, x7, [sp, #48]
+    stp     x8, x9, [sp, #64]
+    stp     x10, x11, [sp, #80]
+    stp     x12, x13, [sp, #96]
+    stp     x14, x15, [sp, #112]
+    stp     x16, x17, [sp, #128]
+    stp     x18, x19, [sp, #144]
+    stp     x20, x21, [sp, #160]
+    stp     x22, x23, [sp, #176]
+    stp     x24, x25, [sp, #192]
+    stp     x26, x27, [sp, #208]
+    stp     x28, x29, [sp, #224]
+    mrs     x1, tpidrro_el0
+    stp     x30, x1, [sp, #240]
+    mov     x1, sp
+    b       {fault}
+
+    // enter_guest(frame, entry, pstate, x0) -> !: a fresh start, with nothing of EL2's or of a former
+    // life left in the registers. The FP registers are given to the guest, so they are cleared too.
+    .global enter_guest
+enter_guest:
+    mov     sp, x0
+    msr     elr_el2, x1
+    msr     spsr_el2, x2
+    mov     x0, x3
+    .irp    n, 1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30
+    mov     x\n, xzr
+    .endr
+    .arch_extension simd
+    .irp    n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31
+    movi    v\n\().2d, #0
+    .endr
+    msr     fpcr, xzr
+    msr     fpsr, xzr
+    .arch_extension nosimd
+    isb
+    eret
+    dsb     nsh
+    isb
+
+    // leave_guest(stack_top) -> !: the vCPU is off; its CPU waits in EL2 on an empty stack.
+    .global leave_guest
+leave_guest:
+    mov     sp, x0
+    mov     x29, xzr
+    mov     x30, xzr
+    b       {idle}
+    "#,
+    emergency_stack_size = const crate::boot::entry::EMERGENCY_STACK_SIZE,
+    smccc_version = const bulkhead_machine::smccc::VERSION,
+    call = sym crate::trap::call,
+    synchronous = sym crate::trap::synchronous,
+    interrupt = sym crate::trap::interrupt,
+    error = sym crate::trap::error,
+    fault = sym crate::panic::fault,
+    idle = sym crate::cpu::idle,
+);
+
+unsafe extern "C" {
+    /// Starts the guest at `entry` with `pstate` and `argument` in x0. `frame` is where the next
+    /// exception saves registers, [`FRAME_SIZE`] below the top of this CPU's stack.
+    pub fn enter_guest(frame: u64, entry: u64, pstate: u64, argument: u64) -> !;
+    /// Drops the stack and waits for orders: see [`crate::cpu::idle`].
+    pub fn leave_guest(stack_top: u64) -> !;
+}

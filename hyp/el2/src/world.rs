@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What a vCPU finds in its registers when it starts, and what its CPU traps while it runs: the values
+//! are `machine::sysreg::configuration`'s.
+//!
+//! A vCPU owns its CPU, so this is done once a start, not once an exit: nothing is switched in between.
+
+use crate::registers::isb;
+use crate::{read_register, write_register};
+use bulkhead_machine::sysreg::{Register, configuration};
+use bulkhead_types::Mpidr;
+
+/// HCR_EL2.VSE: a virtual SError is pending.
+const VSE: u64 = 1 << 8;
+
+/// SCTLR_EL1 of a CPU that comes out of reset: MMU and caches off, and its RES1 bits (D24.2.128).
+const SCTLR_EL1: u64 = 1 << 11 | 1 << 20 | 1 << 22 | 1 << 23 | 1 << 28 | 1 << 29;
+
+/// PSTATE of a CPU that firmware starts: EL1 with its own stack pointer, interrupts masked.
+pub const PSTATE: u64 = 0x3c5;
+
+/// Size of physical addresses that this CPU and stage 2 have, as bits.
+pub fn physical_bits() -> u32 {
+    match read_register!("id_aa64mmfr0_el1") & 0xf {
+        0 => 32,
+        1 => 36,
+        2 => 40,
+        3 => 42,
+        4 => 44,
+        _ => 48,
+    }
+}
+
+/// VTCR_EL2 (D24.2.190): `input_bits` of guest-physical address from level 1, walks write-back and
+/// inner shareable, 4 KiB granule, 8-bit VMIDs.
+fn translation_control(input_bits: u32) -> u64 {
+    let start_at_level_1 = 0b01 << 6;
+    let cacheable_walks = 0b01 << 8 | 0b01 << 10 | 0b11 << 12;
+    let physical_size = (read_register!("id_aa64mmfr0_el1") & 0xf).min(5) << 16;
+    let res1 = 1 << 31;
+    u64::from(64_u32.saturating_sub(input_bits)) | start_at_level_1 | cacheable_walks | physical_size | res1
+}
+
+/// Prepares this CPU's EL2 controls for the vCPU `mpidr` of the partition with these stage-2 tables.
+pub fn configure(tables: u64, input_bits: u32, mpidr: Mpidr) {
+    let features = Features::read();
+    // SAFETY: these registers control EL1 and EL0, which do not run now, and what traps from there to
+    // EL2; the code at EL2 depends on none of them.
+    unsafe {
+        write_register!("hcr_el2", configuration::HCR_EL2);
+        write_register!("vtcr_el2", translation_control(input_bits));
+        write_register!("vttbr_el2", tables);
+        write_register!("vpidr_el2", read_register!("midr_el1"));
+        // Bit 31 is RES1; U and MT zero: one of several CPUs, no multithreading.
+        write_register!("vmpidr_el2", 1 << 31 | mpidr.affinity());
+        // AArch32 at EL0 reaches its coprocessor registers.
+        write_register!("hstr_el2", 0);
+        write_register!("cnthctl_el2", configuration::CNTHCTL_EL2);
+        write_register!("cptr_el2", configuration::cptr_el2(features.sve));
+        let counters = if features.pmu { read_register!("pmcr_el0") >> 11 & 0x1f } else { 0 };
+        let field = |lsb: u32| (features.debug >> lsb & 0xf) as u8;
+        let debug = configuration::mdcr_el2(counters as u8, field(8), field(32), field(40));
+        write_register!("mdcr_el2", debug);
+        if features.sve {
+            isb();
+            // ZCR_EL2.LEN: the longest vectors that there are. Named by encoding for older assemblers.
+            write_register!("s3_4_c1_c2_0", 0xf);
+        }
+        if features.fine_grained_traps {
+            // HFGRTR, HFGWTR, HFGITR, HDFGRTR, HDFGWTR.
+            write_register!("s3_4_c1_c1_4", 0);
+            write_register!("s3_4_c1_c1_5", 0);
+            write_register!("s3_4_c1_c1_6", 0);
+            write_register!("s3_4_c3_c1_4", 0);
+            write_register!("s3_4_c3_c1_5", 0);
+        }
+        if features.memory_partitioning {
+            // MPAM2_EL2.TRAPMPAM0EL1 and TRAPMPAM1EL1, MPAMHCR_EL2.TRAP_MPAMIDR_EL1: MPAM is hidden.
+            write_register!("s3_4_c10_c5_0", 0b11 << 48);
+            // MPAMHCR_EL2 is there only with MPAMIDR_EL1.HAS_HCR (bit 17).
+            if read_register!("s3_0_c10_c4_4") >> 17 & 1 != 0 {
+                write_register!("s3_4_c10_c4_0", 1 << 31);
+            }
+        }
+        if features.extended_hypervisor_control {
+            write_register!("s3_4_c1_c2_2", configuration::HCRX_EL2);
+        }
+        isb();
+    }
+}
+
+/// Forgets every translation of this CPU's guest, and every instruction in its caches.
+pub fn invalidate_translations() {
+    // SAFETY: invalidation by the current VMID, and of the instruction cache, loses nothing.
+    // VMALLS12E1 takes stage 1 and 2 of this CPU; the partition's other CPUs do the same when they start.
+    unsafe {
+        core::arch::asm!(
+            "dsb ishst",
+            "tlbi vmalls12e1",
+            "ic iallu",
+            "dsb nsh",
+            "isb",
+            options(nostack, preserves_flags)
+        );
+    }
+}
+
+/// Writes zero to each register.
+macro_rules! clear {
+    ($($name:literal)*) => { $( write_register!($name, 0); )* };
+}
+
+/// Puts EL1's and EL0's registers into the state after a reset; architecturally unknown ones are
+/// zeroed, so that nothing of a former life is left. General and FP registers follow in `enter_guest`.
+pub fn reset() {
+    let features = Features::read();
+    // SAFETY: registers of EL1 and EL0, which do not run now. EL2 uses none of them, TPIDRRO_EL0 and
+    // SP_EL0 aside, and those only to report a fault of its own.
+    unsafe {
+        // Without VSE: a virtual SError that the former life did not take is not the new one's.
+        write_register!("hcr_el2", configuration::HCR_EL2);
+        if features.ras {
+            // VSESR_EL2 and VDISR_EL2: what a virtual SError tells, and what DISR_EL1 reads as.
+            clear!("s3_4_c5_c2_3" "s3_4_c12_c1_1");
+        }
+        if features.limited_ordering {
+            clear!("s3_0_c10_c4_3"); // LORC_EL1
+        }
+        write_register!("sctlr_el1", SCTLR_EL1);
+        clear!(
+            "actlr_el1" "cpacr_el1" "tcr_el1" "ttbr0_el1" "ttbr1_el1" "mair_el1" "amair_el1"
+            "vbar_el1" "esr_el1" "far_el1" "afsr0_el1" "afsr1_el1" "par_el1" "contextidr_el1"
+            "elr_el1" "spsr_el1" "sp_el0" "sp_el1" "tpidr_el0" "tpidr_el1" "tpidrro_el0"
+            "csselr_el1" "cntkctl_el1" "cntv_ctl_el0" "cntv_cval_el0" "cntp_ctl_el0" "cntp_cval_el0"
+            "mdscr_el1" "osdlr_el1" "mdccint_el1"
+        );
+        // The OS lock is locked by a reset (Arm ARM, D24.3.22: OSLSR_EL1.OSLK).
+        write_register!("oslar_el1", 1);
+        if features.pauth {
+            clear!(
+                "s3_0_c2_c1_0" "s3_0_c2_c1_1" "s3_0_c2_c1_2" "s3_0_c2_c1_3" "s3_0_c2_c2_0"
+                "s3_0_c2_c2_1" "s3_0_c2_c2_2" "s3_0_c2_c2_3" "s3_0_c2_c3_0" "s3_0_c2_c3_1"
+            );
+        }
+        if features.sve {
+            clear!("s3_0_c1_c2_0"); // ZCR_EL1
+            clear_predicates();
+        }
+        reset_debug();
+        if features.pmu {
+            write_register!("pmcr_el0", 0b110); // event and cycle counters to zero, counting off
+            write_register!("pmcntenclr_el0", 0xffff_ffff);
+            write_register!("pmintenclr_el1", 0xffff_ffff);
+            write_register!("pmovsclr_el0", 0xffff_ffff);
+            for counter in 0..read_register!("pmcr_el0") >> 11 & 0x1f {
+                write_register!("pmselr_el0", counter);
+                isb();
+                write_register!("pmxevtyper_el0", 0);
+            }
+            clear!("pmuserenr_el0" "pmselr_el0" "pmccfiltr_el0");
+        }
+        // The virtual counter starts at zero with the partition's first vCPU: see `set_counter`.
+        isb();
+    }
+}
+
+/// Clears SVE's predicate registers. Its vectors are cleared with the FP registers, whose longer forms
+/// they are (Arm ARM, B1.2.2).
+///
+/// # Safety
+/// The CPU has SVE, and no guest runs on it.
+unsafe fn clear_predicates() {
+    // SAFETY: registers of the guest's; CPTR_EL2.TZ is clear (`configure`), so they can be reached.
+    unsafe {
+        core::arch::asm!(
+            ".arch_extension sve",
+            ".irp n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15",
+            "pfalse p\\n\\().b",
+            ".endr",
+            "wrffr p0.b",
+            ".arch_extension nosve",
+            options(nomem, nostack, preserves_flags)
+        );
+    }
+}
+
+/// Makes the virtual counter of this CPU read zero when the physical one reads `offset`.
+pub fn set_counter(offset: u64) {
+    // SAFETY: CNTVOFF_EL2 shifts what EL1 and EL0 read, and nothing at EL2.
+    unsafe { write_register!("cntvoff_el2", offset) };
+}
+
+/// Disables the breakpoints and watchpoints that the CPU has (Arm ARM, D24.3).
+///
+/// # Safety
+/// No guest runs on this CPU.
+unsafe fn reset_debug() {
+    let debug = read_register!("id_aa64dfr0_el1");
+    let (breakpoints, watchpoints) = (debug >> 12 & 0xf, debug >> 20 & 0xf);
+    macro_rules! controls {
+        ($count:expr; $($n:literal $register:literal)*) => {
+            $( if $count >= $n { write_register!($register, 0); } )*
+        };
+    }
+    // SAFETY: DBGBCR<n>_EL1 and DBGWCR<n>_EL1 exist up to the numbers just read, and only match what a
+    // guest executes; zero disables them.
+    unsafe {
+        write_register!("dbgbcr0_el1", 0);
+        write_register!("dbgwcr0_el1", 0);
+        controls!(breakpoints; 1 "dbgbcr1_el1" 2 "dbgbcr2_el1" 3 "dbgbcr3_el1"
+            4 "dbgbcr4_el1" 5 "dbgbcr5_el1" 6 "dbgbcr6_el1" 7 "dbgbcr7_el1" 8 "dbgbcr8_el1"
+            9 "dbgbcr9_el1" 10 "dbgbcr10_el1" 11 "dbgbcr11_el1" 12 "dbgbcr12_el1"
+            13 "dbgbcr13_el1" 14 "dbgbcr14_el1" 15 "dbgbcr15_el1");
+        controls!(watchpoints; 1 "dbgwcr1_el1" 2 "dbgwcr2_el1" 3 "dbgwcr3_el1"
+            4 "dbgwcr4_el1" 5 "dbgwcr5_el1" 6 "dbgwcr6_el1" 7 "dbgwcr7_el1" 8 "dbgwcr8_el1"
+            9 "dbgwcr9_el1" 10 "dbgwcr10_el1" 11 "dbgwcr11_el1" 12 "dbgwcr12_el1"
+            13 "dbgwcr13_el1" 14 "dbgwcr14_el1" 15 "dbgwcr15_el1");
+    }
+}
+
+/// Makes a virtual SError pending, as a board's error signal would be.
+pub fn inject_error() {
+    // SAFETY: HCR_EL2.VSE concerns the guest alone.
+    unsafe { write_register!("hcr_el2", configuration::HCR_EL2 | VSE) };
+}
+
+/// What this CPU has beyond Armv8.0, as far as its controls need to know.
+struct Features {
+    /// ID_AA64DFR0_EL1.
+    debug: u64,
+    sve: bool,
+    ras: bool,
+    limited_ordering: bool,
+    pmu: bool,
+    pauth: bool,
+    memory_partitioning: bool,
+    fine_grained_traps: bool,
+    extended_hypervisor_control: bool,
+}
+
+impl Features {
+    fn read() -> Self {
+        let processor = read_register!("id_aa64pfr0_el1");
+        let debug = read_register!("id_aa64dfr0_el1");
+        let instructions = read_register!("id_aa64isar1_el1");
+        let instructions_2 = read_register!("s3_0_c0_c6_2");
+        let memory_0 = read_register!("id_aa64mmfr0_el1");
+        let memory_1 = read_register!("id_aa64mmfr1_el1");
+        Self {
+            sve: processor >> 32 & 0xf != 0,
+            ras: processor >> 28 & 0xf != 0,
+            limited_ordering: memory_1 >> 16 & 0xf != 0,
+            debug,
+            // PFR0.MPAM and PFR1.MPAM_frac.
+            memory_partitioning: processor >> 40 & 0xf != 0
+                || read_register!("id_aa64pfr1_el1") >> 16 & 0xf != 0,
+            // PMUVer: 0 is none, 0xf an implementation's own.
+            pmu: !matches!(debug >> 8 & 0xf, 0 | 0xf),
+            // APA, API, GPA, GPI in ISAR1; GPA3, APA3 in ISAR2.
+            pauth: instructions >> 4 & 0xff != 0
+                || instructions >> 24 & 0xff != 0
+                || instructions_2 >> 8 & 0xff != 0,
+            fine_grained_traps: memory_0 >> 56 & 0xf != 0,
+            extended_hypervisor_control: memory_1 >> 40 & 0xf != 0,
+        }
+    }
+}
+
+/// Whether the CPU has HCRX_EL2.
+pub fn has_extended_controls() -> bool {
+    Features::read().extended_hypervisor_control
+}
+
+/// Reads an ID register: op0 3, op1 0, CRn 0, CRm 1 to 7. Others, and reserved ones, read as zero.
+pub fn read_id_register(register: Register) -> u64 {
+    macro_rules! registers {
+        ($($crm:literal)*) => { registers!(@ $($crm: 0 1 2 3 4 5 6 7;)*) };
+        (@ $($crm:literal: $($op2:literal)*;)*) => {
+            match register.fields() {
+                $($([3, 0, 0, $crm, $op2] => read_register!(concat!("s3_0_c0_c", $crm, "_", $op2)),)*)*
+                _ => 0,
+            }
+        };
+    }
+    registers!(1 2 3 4 5 6 7)
+}

@@ -1,0 +1,361 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The register map that distributors of both versions and the redistributor's SGI_base share
+//! (IHI 0069H, 12.8 to 12.11; IHI 0048B, 4.3), and reads of the banks.
+
+use super::bits::{Bits, bit};
+use super::state::{TOLD_ACTIVE, TOLD_PENDING, has};
+use super::writes::Target;
+use super::{AccessSize, Fault, Frame, Gic, Hardware, Local, SHADOW_ID, Version};
+use bulkhead_types::{IntId, VcpuId};
+use core::sync::atomic::Ordering::{Relaxed, SeqCst};
+
+/// A family of registers with a bit for each interrupt.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Field {
+    Group,
+    SetEnable,
+    ClearEnable,
+    SetPending,
+    ClearPending,
+    SetActive,
+    ClearActive,
+}
+
+/// What stands at an offset. Numbers count registers from the family's first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Register {
+    Control,
+    Type,
+    Implementer,
+    SetSpi,
+    ClearSpi,
+    Bits(Field, u32),
+    Priority(u32),
+    Targets(u32),
+    Config(u32),
+    Sgi,
+    ClearSgiPending(u32),
+    SetSgiPending(u32),
+    Other,
+}
+
+impl Register {
+    /// The register that holds the byte at `offset`, below 0x1000.
+    #[inline]
+    pub(super) const fn at(offset: u32) -> Self {
+        let field = match offset >> 7 {
+            0 => {
+                return match offset >> 2 {
+                    0 => Self::Control,
+                    1 => Self::Type,
+                    2 => Self::Implementer,
+                    0x10 => Self::SetSpi,
+                    0x12 => Self::ClearSpi,
+                    _ => Self::Other,
+                };
+            }
+            1 => Field::Group,
+            2 => Field::SetEnable,
+            3 => Field::ClearEnable,
+            4 => Field::SetPending,
+            5 => Field::ClearPending,
+            6 => Field::SetActive,
+            7 => Field::ClearActive,
+            8..=15 => return Self::Priority((offset & 0x3ff) >> 2),
+            16..=23 => return Self::Targets((offset & 0x3ff) >> 2),
+            24 | 25 => return Self::Config((offset & 0xff) >> 2),
+            30 => {
+                return match offset >> 4 {
+                    0xf0 if offset & 0xc == 0 => Self::Sgi,
+                    0xf1 => Self::ClearSgiPending((offset & 0xf) >> 2),
+                    0xf2 => Self::SetSgiPending((offset & 0xf) >> 2),
+                    _ => Self::Other,
+                };
+            }
+            _ => return Self::Other,
+        };
+        Self::Bits(field, (offset & 0x7f) >> 2)
+    }
+}
+
+impl Gic<'_> {
+    /// The guest reads from a frame of its GIC. What a narrow read does not cover is 0.
+    ///
+    /// # Errors
+    /// Unaligned, or outside of the frame: an external abort, as from hardware.
+    #[inline]
+    pub fn read<H: Hardware>(
+        &self,
+        vcpu: VcpuId,
+        frame: Frame,
+        offset: u64,
+        size: AccessSize,
+        hw: &H,
+    ) -> Result<u64, Fault> {
+        if frame == Frame::Distributor
+            && size == AccessSize::Word
+            && let Some(value) = self.read_constant(offset)
+        {
+            return Ok(u64::from(value));
+        }
+        self.read_any(vcpu, frame, offset, size, hw)
+    }
+
+    /// What any vCPU reads alike and often, without a detour: GICD_TYPER, GICD_IIDR, and which shared
+    /// interrupts are enabled.
+    #[inline]
+    fn read_constant(&self, offset: u64) -> Option<u32> {
+        match offset {
+            4 => Some(self.type_register),
+            8 => Some(self.implementer),
+            0x104..0x200 if offset & 3 == 0 => {
+                let bank = self.banks.get(((offset >> 2 & 31) as usize).wrapping_sub(1))?;
+                Some(bank.enabled.load(Relaxed))
+            }
+            _ => None,
+        }
+    }
+
+    #[inline(never)]
+    fn read_any<H: Hardware>(
+        &self,
+        vcpu: VcpuId,
+        frame: Frame,
+        offset: u64,
+        size: AccessSize,
+        hw: &H,
+    ) -> Result<u64, Fault> {
+        let local = self.access(vcpu, offset, size, hw)?;
+        match (frame, self.version) {
+            (Frame::Distributor, Version::V3) => local.read_distributor(offset, size),
+            (Frame::Distributor, Version::V2) => local.read_distributor_v2(offset, size),
+            (Frame::Redistributor, Version::V3) => local.read_redistributor(offset, size),
+            (Frame::Redistributor, Version::V2) => Err(Fault),
+        }
+    }
+
+    /// The guest writes to a frame of its GIC. Bits of `value` beyond `size` are ignored.
+    ///
+    /// # Errors
+    /// As for [`Gic::read`].
+    #[inline]
+    pub fn write<H: Hardware>(
+        &self,
+        vcpu: VcpuId,
+        frame: Frame,
+        offset: u64,
+        size: AccessSize,
+        value: u64,
+        hw: &H,
+    ) -> Result<(), Fault> {
+        if frame == Frame::Distributor && size == AccessSize::Word {
+            match offset {
+                0x104..0x180 if offset & 3 == 0 => {
+                    if let Some(local) = self.local(vcpu, hw) {
+                        local.enable_shared((offset >> 2 & 31) as u32, value as u32);
+                    }
+                    return Ok(());
+                }
+                0xf00 if self.version == Version::V2 => {
+                    self.send_sgi_v2(vcpu, value as u32, hw);
+                    return Ok(());
+                }
+                _ => {}
+            }
+        }
+        self.write_any(vcpu, frame, offset, size, value, hw)
+    }
+
+    #[inline(never)]
+    fn write_any<H: Hardware>(
+        &self,
+        vcpu: VcpuId,
+        frame: Frame,
+        offset: u64,
+        size: AccessSize,
+        value: u64,
+        hw: &H,
+    ) -> Result<(), Fault> {
+        let local = self.access(vcpu, offset, size, hw)?;
+        match (frame, self.version) {
+            (Frame::Distributor, Version::V3) => local.write_distributor(offset, size, value),
+            (Frame::Distributor, Version::V2) => local.write_distributor_v2(offset, size, value),
+            (Frame::Redistributor, Version::V3) => local.write_redistributor(offset, size, value),
+            (Frame::Redistributor, Version::V2) => Err(Fault),
+        }
+    }
+
+    #[inline]
+    fn access<'g, H: Hardware>(
+        &'g self,
+        vcpu: VcpuId,
+        offset: u64,
+        size: AccessSize,
+        hw: &'g H,
+    ) -> Result<Local<'g, H>, Fault> {
+        if offset & (size as u64).wrapping_sub(1) != 0 {
+            return Err(Fault);
+        }
+        self.local(vcpu, hw).ok_or(Fault)
+    }
+
+    /// The byte of an identification register at this distance from PIDR4 (IHI 0069H, 12.1:
+    /// GIC-500's and GIC-400's, which guests know).
+    pub(super) fn identification(&self, offset: u32, redistributor: bool) -> u64 {
+        let part = match (self.version, redistributor) {
+            (Version::V2, _) => 0x90,
+            (Version::V3, false) => 0x92,
+            (Version::V3, true) => 0x93,
+        };
+        let (continuation, revision) = match self.version {
+            Version::V2 => (0x04, 0x2b),
+            Version::V3 => (0x44, 0x3b),
+        };
+        match offset >> 2 {
+            0 => continuation,
+            4 => part,
+            5 => 0xb4,
+            6 => revision,
+            8 => 0x0d,
+            9 => 0xf0,
+            10 => 0x05,
+            11 => 0xb1,
+            _ => 0,
+        }
+    }
+}
+
+impl<H: Hardware> Local<'_, H> {
+    /// The word of interrupts that this vCPU reaches through a distributor: private ones are its own.
+    pub(super) fn word(&self, word: u32) -> Option<Target<'_>> {
+        let bank =
+            if word == 0 { &self.this.bank } else { self.gic.banks.get((word as usize).wrapping_sub(1))? };
+        Some(Target { owner: self.me, word, bank, valid: self.gic.implemented(word as usize) })
+    }
+
+    /// Some vCPU's private interrupts.
+    pub(super) fn private(&self, owner: u16) -> Option<Target<'_>> {
+        let bank = &self.gic.vcpu(owner)?.bank;
+        Some(Target { owner, word: 0, bank, valid: u32::MAX })
+    }
+
+    pub(super) fn read_bits(&self, target: &Target<'_>, field: Field) -> u64 {
+        let bank = target.bank;
+        let value = match field {
+            Field::Group => bank.group.load(Relaxed),
+            Field::SetEnable | Field::ClearEnable => bank.enabled.load(Relaxed),
+            Field::SetPending | Field::ClearPending => self.read_pending(target),
+            Field::SetActive | Field::ClearActive => self.read_active(target),
+        };
+        u64::from(value & target.valid)
+    }
+
+    pub(super) fn read_priority(&self, target: &Target<'_>, register: u32) -> u64 {
+        let word = target.bank.priority.get((register & 7) as usize);
+        word.map_or(0, |word| u64::from(word.load(Relaxed)))
+    }
+
+    fn read_pending(&self, target: &Target<'_>) -> u32 {
+        if target.owner == self.me {
+            self.serve();
+        }
+        let bank = target.bank;
+        let dropped = bank.drop_pending.load(SeqCst);
+        let mut pending = bank.latch.load(SeqCst)
+            | bank.raise.load(SeqCst)
+            | self.listed_elsewhere(target, TOLD_PENDING)
+            | self.listed_bits(target, |value| value.is_pending());
+        if target.owner != self.me {
+            pending |= self.gic.vcpu(target.owner).map_or(0, |owner| owner.inbox.load(SeqCst));
+        }
+        let owned = bank.owned.load(Relaxed);
+        let mut lines = bank.levels();
+        if owned != 0 {
+            let physical = owned & self.hw.pending(VcpuId(target.owner), target.word as usize);
+            pending |= physical;
+            lines |= physical & !bank.edge.load(SeqCst);
+        }
+        (pending & !dropped) | lines
+    }
+
+    fn read_active(&self, target: &Target<'_>) -> u32 {
+        let bank = target.bank;
+        let active = bank.active.load(SeqCst)
+            | bank.activate.load(SeqCst)
+            | self.listed_elsewhere(target, TOLD_ACTIVE)
+            | self.listed_bits(target, |value| value.is_active());
+        active & !bank.drop_active.load(SeqCst)
+    }
+
+    /// The interrupts of the bank in this vCPU's list registers for which `test` holds.
+    fn listed_bits(&self, target: &Target<'_>, test: impl Fn(super::ListRegister) -> bool) -> u32 {
+        if target.owner != self.me {
+            return 0;
+        }
+        let mut found = 0;
+        for n in Bits(self.used_lists()) {
+            let id = u32::from(self.shadow(n as usize) & SHADOW_ID);
+            if id >> 5 == target.word && test(self.hw.read_list(n as usize)) {
+                found |= bit(id);
+            }
+        }
+        found
+    }
+
+    /// Message-based interrupts (IHI 0069H, 12.9): a message raises or lowers the line of
+    /// a level-sensitive interrupt, or is the edge of an edge-triggered one.
+    pub(super) fn message(&self, value: u64, set: bool) {
+        let Some(id) = IntId::new(value as u32 & 0x3ff).filter(|id| !id.is_private()) else { return };
+        let Some(target) = self.word(id.get() >> 5) else { return };
+        let mask = bit(id.get()) & target.valid;
+        let is_edge = has(&target.bank.edge, mask);
+        if has(&target.bank.owned, mask) || (is_edge && set) {
+            if set { self.set_pending(&target, mask) } else { self.clear_pending(&target, mask) }
+        } else if !is_edge && mask != 0 {
+            self.gic.set_line(Some(self.id()), id, set, self.hw);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_map_is_that_of_the_specification() {
+        use Register::*;
+        for (offset, register) in [
+            (0x000, Control),
+            (0x004, Type),
+            (0x008, Implementer),
+            (0x00c, Other),
+            (0x040, SetSpi),
+            (0x048, ClearSpi),
+            (0x050, Other),
+            (0x080, Bits(Field::Group, 0)),
+            (0x0fc, Bits(Field::Group, 31)),
+            (0x104, Bits(Field::SetEnable, 1)),
+            (0x180, Bits(Field::ClearEnable, 0)),
+            (0x200, Bits(Field::SetPending, 0)),
+            (0x280, Bits(Field::ClearPending, 0)),
+            (0x300, Bits(Field::SetActive, 0)),
+            (0x3fc, Bits(Field::ClearActive, 31)),
+            (0x400, Priority(0)),
+            (0x7f8, Priority(254)),
+            (0x820, Targets(8)),
+            (0xbf8, Targets(254)),
+            (0xc00, Config(0)),
+            (0xcfc, Config(63)),
+            (0xd00, Other),
+            (0xe00, Other),
+            (0xf00, Sgi),
+            (0xf04, Other),
+            (0xf10, ClearSgiPending(0)),
+            (0xf2c, SetSgiPending(3)),
+            (0xf30, Other),
+            (0xffc, Other),
+        ] {
+            assert_eq!(Register::at(offset), register, "{offset:#x}");
+        }
+    }
+}

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Software generated interrupts: sending them, and GICv2's registers of their senders.
+
+use super::bits::{Bits, bit, byte};
+use super::list::ListRegister;
+use super::state::{Vcpu, pack_affinity};
+use super::{Gic, Hardware, Local, Version};
+use bulkhead_types::{IntId, VcpuId};
+use core::sync::atomic::Ordering::{Relaxed, SeqCst};
+
+/// The system register that a GICv3 guest writes to send a software generated interrupt.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SgiRegister {
+    /// ICC_SGI0R_EL1: reaches those for whom the interrupt is in group 0.
+    Sgi0,
+    /// ICC_SGI1R_EL1: reaches those for whom it is in group 1.
+    Sgi1,
+    /// ICC_ASGI1R_EL1: the other security state's group 1. With one security state that group is empty, and
+    /// its interrupts may be delivered as group 0 (IHI 0069H, 4.4).
+    Asgi1,
+}
+
+impl SgiRegister {
+    const fn is_group1(self) -> bool {
+        matches!(self, Self::Sgi1)
+    }
+}
+
+/// Interrupt_Routing_Mode: all vCPUs but the sender.
+const ALL_OTHERS: u64 = 1 << 40;
+
+impl Gic<'_> {
+    /// The guest sends a software generated interrupt through a system register (IHI 0069H, 12.2).
+    #[inline]
+    pub fn send_sgi_v3<H: Hardware>(&self, vcpu: VcpuId, register: SgiRegister, value: u64, hw: &H) {
+        let number = (value >> 24) as u8 & 0xf;
+        if let Some(local) = self.local(vcpu, hw)
+            && value & !(0xf << 24) == local.this.self_sgi
+            && self.takes(local.this, number, register)
+        {
+            local.deliver_sgi(number, 0);
+        } else {
+            self.send_to_many(vcpu, register, value, hw);
+        }
+    }
+
+    /// GICD_SGIR (IHI 0048B, 4.3.15). The reserved filter sends nothing.
+    #[inline]
+    pub(super) fn send_sgi_v2<H: Hardware>(&self, vcpu: VcpuId, value: u32, hw: &H) {
+        let me = bit(u32::from(vcpu.0)) & 0xff;
+        let list = match value >> 24 & 3 {
+            0 => value >> 16 & 0xff,
+            1 => !me & 0xff,
+            2 => me,
+            _ => 0,
+        };
+        if list == me
+            && let Some(local) = self.local(vcpu, hw)
+        {
+            local.deliver_sgi(value as u8 & 0xf, vcpu.0 as u8 & 7);
+        } else {
+            self.send_to_list(vcpu, value as u8 & 0xf, list, hw);
+        }
+    }
+
+    #[inline(never)]
+    fn send_to_list<H: Hardware>(&self, vcpu: VcpuId, number: u8, list: u32, hw: &H) {
+        let Some(local) = self.local(vcpu, hw) else { return };
+        for n in Bits(list) {
+            if n == u32::from(vcpu.0) {
+                local.deliver_sgi(number, vcpu.0 as u8 & 7);
+            } else {
+                self.send(n as u16, u32::from(number), vcpu.0, hw);
+            }
+        }
+    }
+
+    #[inline(never)]
+    fn send_to_many<H: Hardware>(&self, vcpu: VcpuId, register: SgiRegister, value: u64, hw: &H) {
+        if let Some(local) = self.local(vcpu, hw) {
+            local.send_sgi((value >> 24) as u8 & 0xf, register, value);
+        }
+    }
+
+    /// Whether the vCPU has the interrupt in the group that the register is for.
+    #[inline]
+    fn takes(&self, vcpu: &Vcpu, number: u8, register: SgiRegister) -> bool {
+        (vcpu.bank.group.load(Relaxed) & bit(u32::from(number)) != 0) == register.is_group1()
+    }
+
+    /// Puts an SGI into another vCPU's inbox. What is in the inbox when a vCPU is off waits there.
+    fn send<H: Hardware>(&self, to: u16, number: u32, source: u16, hw: &H) {
+        let Some(vcpu) = self.vcpu(to) else { return };
+        if self.version == Version::V2
+            && let Some(mail) = vcpu.mail.get((number >> 2) as usize)
+        {
+            mail.fetch_or(bit((number & 3) << 3 | u32::from(source & 7)), SeqCst);
+        }
+        let before = vcpu.inbox.fetch_or(bit(number), SeqCst);
+        // Where something was in the inbox already, whoever put it there kicks, or has kicked and the
+        // inbox has not been emptied since.
+        if before == 0 && vcpu.on.load(SeqCst) {
+            hw.kick(VcpuId(to));
+        }
+    }
+}
+
+impl<H: Hardware> Local<'_, H> {
+    fn send_sgi(&self, number: u8, register: SgiRegister, value: u64) {
+        if value & ALL_OTHERS != 0 {
+            for (n, vcpu) in (0u16..).zip(self.gic.vcpus) {
+                if n != self.me && self.gic.takes(vcpu, number, register) {
+                    self.gic.send(n, u32::from(number), self.me, self.hw);
+                }
+            }
+            return;
+        }
+        let range = if self.gic.has_range_selector { (value >> 44) as u32 & 0xf } else { 0 };
+        let cluster = pack_affinity(
+            (value >> 48 & 0xff) << 32 | (value >> 32 & 0xff) << 16 | (value >> 16 & 0xff) << 8,
+        );
+        let mut list = value as u32 & 0xffff;
+        for (n, vcpu) in (0u16..).zip(self.gic.vcpus) {
+            if list == 0 {
+                break;
+            }
+            let (affinity, low) = (vcpu.affinity() & !0xff, vcpu.affinity() & 0xff);
+            if affinity != cluster || low >> 4 != range || list & bit(low & 0xf) == 0 {
+                continue;
+            }
+            list &= !bit(low & 0xf);
+            if !self.gic.takes(vcpu, number, register) {
+                continue;
+            }
+            if n == self.me {
+                self.deliver_sgi(number, 0);
+            } else {
+                self.gic.send(n, u32::from(number), self.me, self.hw);
+            }
+        }
+    }
+
+    /// GICD_SPENDSGIR and GICD_CPENDSGIR: the senders of four SGIs that are pending for this vCPU.
+    pub(super) fn sgi_senders(&self, register: u32) -> u64 {
+        let register = register & 3;
+        let mut senders = self.this.sources.get(register as usize).map_or(0, |word| word.load(Relaxed));
+        for n in Bits(self.used_lists()) {
+            let value = self.hw.read_list(n as usize);
+            if let Some(id) = value.interrupt().filter(|id| id.get() >> 2 == register && value.is_pending()) {
+                senders |= bit((id.get() & 3) << 3 | u32::from(value.source()));
+            }
+        }
+        u64::from(senders)
+    }
+
+    /// GICD_SPENDSGIR: makes SGIs pending as if these CPUs had sent them.
+    pub(super) fn set_sgi_senders(&self, register: u32, value: u32) {
+        self.serve();
+        for n in Bits(value) {
+            let number = (register & 3) << 2 | n >> 3;
+            if (n & 7) < self.gic.vcpus.len() as u32 && self.sgi_senders(register) & u64::from(bit(n)) == 0 {
+                self.deliver_sgi(number as u8, (n & 7) as u8);
+            }
+        }
+    }
+
+    /// GICD_CPENDSGIR: no longer pending from these CPUs.
+    pub(super) fn clear_sgi_senders(&self, register: u32, value: u32) {
+        self.serve();
+        for n in 0..4 {
+            let id = IntId::sgi(((register & 3) << 2 | n) as u8);
+            let senders = byte(value, n);
+            self.remove_senders(id, senders);
+            if let Some(list) = self.listed(id) {
+                let listed = self.hw.read_list(list);
+                if listed.is_pending() && bit(u32::from(listed.source())) & u32::from(senders) != 0 {
+                    let rest = listed.with(ListRegister::PENDING, false);
+                    self.hw.write_list(list, if rest.is_active() { rest } else { ListRegister::EMPTY });
+                }
+            }
+            self.look(id);
+        }
+        self.refill();
+    }
+}

@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Changes that the guest makes to interrupts. Only bits that change have an effect.
+
+use super::bits::{Bits, assign, bit, gather, replace, spread};
+use super::list::ListRegister;
+use super::registers::Field;
+use super::state::{Bank, NOBODY, has, pack_affinity};
+use super::{Hardware, Local, Version};
+use bulkhead_types::IntId;
+use core::sync::atomic::Ordering::{Relaxed, SeqCst};
+
+/// 32 interrupts as one vCPU addresses them: a word of shared ones, or some vCPU's private ones.
+#[derive(Clone, Copy)]
+pub(super) struct Target<'g> {
+    /// Whose private interrupts; the calling vCPU for shared ones.
+    pub(super) owner: u16,
+    pub(super) word: u32,
+    pub(super) bank: &'g Bank,
+    /// The interrupts that exist.
+    pub(super) valid: u32,
+}
+
+impl Target<'_> {
+    fn id(&self, number: u32) -> Option<IntId> {
+        IntId::new(self.word << 5 | number)
+    }
+
+    const fn is_private(&self) -> bool {
+        self.word == 0
+    }
+}
+
+impl<H: Hardware> Local<'_, H> {
+    /// Lets whoever is responsible look at the interrupt: its holder, else its target, else this vCPU.
+    /// [`Local::refill`] must follow.
+    pub(super) fn touch(&self, id: IntId) {
+        let who = if id.is_private() { self.me } else { self.gic.responsible(id) };
+        if who == self.me || who == NOBODY || !self.gic.post(who, id, self.hw) {
+            self.look(id);
+        }
+    }
+
+    /// Touches some of the interrupts, or has their owner look.
+    fn touch_all(&self, target: &Target<'_>, mask: u32) {
+        if mask == 0 {
+            return;
+        }
+        if target.owner != self.me {
+            self.gic.post_all(target.owner, target.word, mask, self.hw);
+            return;
+        }
+        Bits(mask).filter_map(|number| target.id(number)).for_each(|id| self.touch(id));
+        self.refill();
+    }
+
+    /// Of the interrupts given, those that may be in a list register or in the queue somewhere.
+    fn maybe_held(&self, target: &Target<'_>, mask: u32) -> u32 {
+        if target.is_private() {
+            return mask;
+        }
+        Bits(mask)
+            .filter(|&number| target.id(number).is_some_and(|id| self.holder(id) != NOBODY))
+            .fold(0, |mask, number| mask | bit(number))
+    }
+
+    /// Carries out a write to one of the registers with a bit for each interrupt.
+    pub(super) fn write_bits(&self, target: &Target<'_>, field: Field, value: u32, mask: u32) {
+        let mask = mask & target.valid;
+        let bits = value & mask;
+        match field {
+            Field::Group => {
+                let changed = self.change(target, |bank| replace(&bank.group, mask, value), Self::renew);
+                self.touch_all(target, changed & (target.bank.eventful() | self.maybe_held(target, changed)));
+            }
+            Field::SetEnable => self.set_enabled(target, bits, true),
+            Field::ClearEnable => self.set_enabled(target, bits, false),
+            Field::SetPending => self.set_pending(target, self.without_sgis(target, bits)),
+            Field::ClearPending => self.clear_pending(target, self.without_sgis(target, bits)),
+            Field::SetActive => {
+                target.bank.ask(&target.bank.activate, &target.bank.drop_active, bits);
+                self.touch_all(target, bits);
+            }
+            Field::ClearActive => {
+                let concerned = self.maybe_held(target, bits)
+                    | (bits & target.bank.active.load(SeqCst))
+                    | (bits & target.bank.activate.load(SeqCst));
+                target.bank.ask(&target.bank.drop_active, &target.bank.activate, concerned);
+                self.touch_all(target, concerned);
+            }
+        }
+    }
+
+    /// GICv2's software generated interrupts are pending per sender, so ISPENDR and ICPENDR leave them
+    /// alone (IHI 0048B, 4.3.7).
+    fn without_sgis(&self, target: &Target<'_>, bits: u32) -> u32 {
+        if target.is_private() && self.gic.version == Version::V2 { bits & !0xffff } else { bits }
+    }
+
+    /// Changes state that templates or the physical GIC depend on, and carries on what changed: at once
+    /// for shared and own interrupts, by the owner's look for others.
+    fn change(
+        &self,
+        target: &Target<'_>,
+        change: impl FnOnce(&Bank) -> u32,
+        carry_on: impl Fn(&Self, IntId, &Bank),
+    ) -> u32 {
+        let _guard = (!target.is_private()).then(|| self.gic.changes.lock());
+        let changed = change(target.bank);
+        if target.owner == self.me {
+            for id in Bits(changed).filter_map(|number| target.id(number)) {
+                carry_on(self, id, target.bank);
+            }
+        }
+        changed
+    }
+
+    /// Enables shared interrupts. The same as [`Local::set_enabled`] does, which guests do often and one at a
+    /// time.
+    #[inline(never)]
+    pub(super) fn enable_shared(&self, word: u32, bits: u32) {
+        let Some(target) = self.word(word) else { return };
+        let bank = target.bank;
+        let bits = bits & target.valid & !bank.enabled.load(SeqCst);
+        if bits == 0 {
+            return;
+        }
+        let changed = {
+            let _guard = self.gic.changes.lock();
+            let changed = assign(&bank.enabled, bits, true);
+            let first = (word as usize).wrapping_sub(1).wrapping_mul(32);
+            for number in Bits(changed) {
+                let Some(spi) = self.gic.spis.get(first.wrapping_add(number as usize)) else { break };
+                let template = spi.template.load(Relaxed) | ListRegister::PENDING;
+                // Sequentially consistent: see `set_template_enabled`.
+                spi.template.store(template, SeqCst);
+                if has(&bank.owned, bit(number))
+                    && let Some(id) = target.id(number)
+                {
+                    self.gic.agree(id, bank, spi, self.me, self.hw);
+                }
+            }
+            changed
+        };
+        let eventful = changed & bank.eventful();
+        if eventful != 0 {
+            self.touch_all(&target, eventful);
+        }
+    }
+
+    fn set_enabled(&self, target: &Target<'_>, bits: u32, set: bool) {
+        // GICv2's software generated interrupts are always enabled, as GIC-400 has it.
+        let bits = self.without_sgis(target, bits);
+        let changed = self.change(
+            target,
+            |bank| assign(&bank.enabled, bits, set),
+            |this, id, bank| {
+                this.set_template_enabled(id, set);
+                this.agree(id, bank);
+            },
+        );
+        if target.owner != self.me {
+            self.touch_all(target, changed);
+        } else if set {
+            self.touch_all(target, changed & target.bank.eventful());
+        } else {
+            // A vCPU may be putting it into a list register right now, without a look at `holder`.
+            for id in Bits(changed).filter_map(|number| target.id(number)) {
+                let to = self.gic.target(id);
+                if to != NOBODY && to != self.me {
+                    self.gic.post(to, id, self.hw);
+                }
+            }
+            self.touch_all(target, changed);
+        }
+    }
+
+    fn set_template_enabled(&self, id: IntId, set: bool) {
+        let word = match self.gic.spi(id) {
+            Some(spi) => Some(&spi.template),
+            None => self.this.templates.get(id.get() as usize),
+        };
+        if let Some(word) = word {
+            // Sequentially consistent: its holder may be making it pending in software meanwhile. Either that
+            // one sees it enabled then, or this one sees it pending next.
+            let template = ListRegister(word.load(Relaxed)).with(ListRegister::PENDING, set);
+            word.store(template.0, SeqCst);
+        }
+    }
+
+    /// The guest makes interrupts pending.
+    pub(super) fn set_pending(&self, target: &Target<'_>, bits: u32) {
+        let owned = target.bank.owned.load(Relaxed);
+        target.bank.drop_pending.fetch_and(!bits, SeqCst);
+        if bits & owned != 0 {
+            target.bank.ask(&target.bank.raise, &target.bank.drop_pending, bits & owned);
+        }
+        target.bank.latch.fetch_or(bits & !owned, SeqCst);
+        self.touch_all(target, bits);
+    }
+
+    /// The guest makes interrupts no longer pending. A level's line goes on holding it pending.
+    pub(super) fn clear_pending(&self, target: &Target<'_>, bits: u32) {
+        let bank = target.bank;
+        let owned = bank.owned.load(Relaxed);
+        let latched = bank.latch.fetch_and(!(bits & !owned), SeqCst);
+        if !target.is_private() {
+            let physical = Bits(bits & owned).filter_map(|number| target.id(number));
+            physical.for_each(|id| self.hw.clear_pending(self.id(), id));
+        }
+        if let Some(owner) = self.gic.vcpu(target.owner).filter(|_| target.owner != self.me) {
+            owner.inbox.fetch_and(!bits, SeqCst);
+            if !owner.on.load(SeqCst) {
+                // Nothing is in its list registers, and what comes from now on is to stay.
+                bank.ask(&bank.drop_pending, &bank.raise, bits & owned);
+                return;
+            }
+        }
+        let concerned = (bits & (owned | latched)) | self.maybe_held(target, bits);
+        bank.ask(&bank.drop_pending, &bank.raise, concerned);
+        self.touch_all(target, concerned);
+    }
+
+    /// Writes priorities: bytes of the register that holds four of them.
+    pub(super) fn write_priority(&self, target: &Target<'_>, register: u32, value: u32, mask: u32) {
+        let Some(word) = target.bank.priority.get((register & 7) as usize) else { return };
+        let mask = mask & self.gic.priority_mask;
+        let first = (register & 7) << 2;
+        let changed = self.change(
+            target,
+            |_| {
+                let bytes = replace(word, mask, value);
+                let number = |n: u32| if super::bits::byte(bytes, n) == 0 { 0 } else { bit(first | n) };
+                (number(0) | number(1) | number(2) | number(3)) & target.valid
+            },
+            |this, id, bank| {
+                this.renew(id, bank);
+                if has(&bank.owned, bit(id.get())) {
+                    this.hw.set_priority(this.id(), id, this.priority(id));
+                }
+            },
+        );
+        if target.owner == self.me {
+            self.touch_all(target, changed & (target.bank.eventful() | self.maybe_held(target, changed)));
+        } else {
+            self.touch_all(target, changed);
+        }
+    }
+
+    /// Writes triggers: the register of sixteen interrupts, `half` of the bank.
+    pub(super) fn write_config(&self, target: &Target<'_>, half: u32, value: u32, mask: u32) {
+        if target.is_private() && half == 0 {
+            return;
+        }
+        let shift = (half & 1) << 4;
+        let mask = gather(mask).wrapping_shl(shift) & target.valid;
+        let value = gather(value).wrapping_shl(shift);
+        let changed = self.change(
+            target,
+            |bank| replace(&bank.edge, mask, value),
+            |this, id, bank| {
+                if has(&bank.owned, bit(id.get())) {
+                    this.set_physical_trigger(id, bank);
+                }
+            },
+        );
+        self.touch_all(target, changed);
+    }
+
+    /// Reads the register of triggers.
+    pub(super) fn read_config(&self, target: &Target<'_>, half: u32) -> u64 {
+        u64::from(spread(target.bank.edge.load(SeqCst).wrapping_shr((half & 1) << 4)))
+    }
+
+    /// GICD_IROUTER: the affinity fields, and Interrupt_Routing_Mode in bit 31.
+    pub(super) fn write_router(&self, id: IntId, value: u64, mask: u64) {
+        let (Some(spi), Some(bank)) = (self.gic.spi(id), self.gic.shared_bank(id)) else { return };
+        replace(&spi.route, pack_affinity(mask), pack_affinity(value));
+        if mask & 1 << 31 != 0 {
+            assign(&bank.one_of_n, bit(id.get()), value & 1 << 31 != 0);
+        }
+        self.move_target(id, spi);
+        self.refill();
+    }
+
+    /// GICD_ITARGETSR: four shared interrupts' bytes.
+    pub(super) fn write_targets(&self, first: u32, value: u32, mask: u32) {
+        if self.gic.vcpus.len() == 1 {
+            return;
+        }
+        let existing = 0xffu32.wrapping_shr(8u32.wrapping_sub(self.gic.vcpus.len() as u32));
+        for n in 0..4 {
+            let Some(id) = IntId::new(first | n) else { continue };
+            let (Some(spi), Some(bank)) = (self.gic.spi(id), self.gic.shared_bank(id)) else { continue };
+            if super::bits::byte(mask, n) == 0 {
+                continue;
+            }
+            let route = u32::from(super::bits::byte(value, n)) & existing;
+            if replace(&spi.route, 0xff, route) != 0 {
+                assign(&bank.one_of_n, bit(id.get()), route.count_ones() > 1);
+                self.move_target(id, spi);
+            }
+        }
+        self.refill();
+    }
+}

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Calls of a guest by HVC or SMC: the SMC Calling Convention (Arm DEN 0028), and through it PSCI, the
+//! true random number generator (DEN 0098) and what the hypervisor tells of itself.
+//!
+//! No call is passed on to firmware, save the architectural workarounds that firmware said it has. Of
+//! the general registers only x0 to x3 change, and only where the outcome says so.
+
+#[cfg(test)]
+mod tests;
+mod trng;
+
+pub use trng::{Entropy, NoEntropy};
+
+use bulkhead_types::VcpuId;
+
+use crate::psci::{self, Cpus, Wake};
+
+/// The calling convention's version that is kept to: 1.2.
+pub const VERSION: u32 = 1 << 16 | 2;
+
+/// The hypervisor's version: major in the upper, minor in the lower half.
+pub const HYPERVISOR_VERSION: u32 = 1;
+
+/// The hypervisor's UUID, 0e9f1b62-6d3c-4c57-9a68-b1c7f0a4d5e3, as the convention lays it out in registers
+/// (DEN 0028, 6.2): four bytes in each, the first in the lowest bits.
+pub const HYPERVISOR_UUID: [u64; 4] = [0x621b_9f0e, 0x574c_3c6d, 0xc7b1_689a, 0xe3d5_a4f0];
+
+/// Function IDs (DEN 0028, 7).
+pub mod function {
+    #![expect(missing_docs, reason = "each is named as in the specification")]
+    pub const SMCCC_VERSION: u32 = 0x8000_0000;
+    pub const SMCCC_ARCH_FEATURES: u32 = 0x8000_0001;
+    pub const SMCCC_ARCH_WORKAROUND_1: u32 = 0x8000_8000;
+    pub const SMCCC_ARCH_WORKAROUND_2: u32 = 0x8000_7fff;
+    pub const SMCCC_ARCH_WORKAROUND_3: u32 = 0x8000_3fff;
+    pub const HYPERVISOR_UID: u32 = 0x8600_ff01;
+    pub const HYPERVISOR_REVISION: u32 = 0x8600_ff03;
+}
+use function::*;
+
+/// NOT_SUPPORTED, as a register holds it.
+pub const NOT_SUPPORTED: u64 = u64::MAX;
+const SUCCESS: u64 = 0;
+
+/// The instruction that made a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Conduit {
+    /// HVC.
+    Hvc,
+    /// SMC.
+    Smc,
+}
+
+/// A call: what a guest's registers and instruction say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// W0.
+    pub function: u32,
+    /// X1, X2 and X3.
+    pub arguments: [u64; 3],
+    /// The immediate of the instruction; the convention has it 0.
+    pub immediate: u16,
+}
+
+impl Call {
+    /// The call that x0 to x3 and the immediate make.
+    #[must_use]
+    #[inline]
+    pub const fn new([x0, x1, x2, x3]: [u64; 4], immediate: u16) -> Self {
+        Self { function: x0 as u32, arguments: [x1, x2, x3], immediate }
+    }
+
+    /// Whether the arguments are 64 bits wide.
+    const fn is_64_bit(&self) -> bool {
+        self.function & 1 << 30 != 0
+    }
+
+    /// The arguments: W registers where the function is of the 32-bit convention.
+    #[must_use]
+    #[inline]
+    pub(crate) fn arguments_by_width(&self) -> [u64; 3] {
+        let mask = if self.is_64_bit() { u64::MAX } else { 0xffff_ffff };
+        self.arguments.map(|argument| argument & mask)
+    }
+}
+
+/// What is to be done about a call. Where it says no other, the call returns to the next instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// x0 is this.
+    Return(u64),
+    /// x0 to x3 are these.
+    Return4([u64; 4]),
+    /// x0 is SUCCESS (0); the CPU of this vCPU is to be told that it starts.
+    Started(VcpuId),
+    /// The calling vCPU turns off. It does not return.
+    CpuOff,
+    /// The calling vCPU waits for an interrupt, then goes on as this says; on return x0 is SUCCESS.
+    Suspend(Wake),
+    /// The partition powers off. It does not return.
+    SystemOff,
+    /// The partition starts afresh. It does not return.
+    SystemReset,
+    /// Firmware is to be called with this workaround's function ID in w0 and `argument` in w1: nothing
+    /// else of the guest's. x0 is SUCCESS afterwards.
+    Mitigate {
+        /// One of the three SMCCC_ARCH_WORKAROUND function IDs.
+        function: u32,
+        /// SMCCC_ARCH_WORKAROUND_2's: mitigation on or off.
+        argument: u32,
+    },
+}
+
+/// What the board's firmware answers SMCCC_ARCH_FEATURES about each workaround, on this CPU: negative, not
+/// there (or, for 2, -2: not required); 0, there and needed here; 1, not needed here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Workarounds {
+    /// SMCCC_ARCH_WORKAROUND_1 (CVE-2017-5715).
+    pub workaround_1: i32,
+    /// SMCCC_ARCH_WORKAROUND_2 (CVE-2018-3639).
+    pub workaround_2: i32,
+    /// SMCCC_ARCH_WORKAROUND_3 (CVE-2022-23960).
+    pub workaround_3: i32,
+}
+
+impl Workarounds {
+    /// Firmware that knows none.
+    pub const NONE: Self = Self { workaround_1: -1, workaround_2: -1, workaround_3: -1 };
+}
+
+/// What the answer to a call depends on.
+#[derive(Debug)]
+pub struct Context<'a, C, E> {
+    /// Who calls.
+    pub caller: VcpuId,
+    /// The partition's CPUs.
+    pub cpus: &'a C,
+    /// What firmware said.
+    pub workarounds: &'a Workarounds,
+    /// Where random numbers come from; [`NoEntropy`] where there is no source.
+    pub entropy: &'a E,
+}
+
+/// Answers a call. Both conduits serve the same functions.
+#[inline]
+pub fn handle<C: Cpus, E: Entropy>(call: &Call, context: &Context<'_, C, E>) -> Outcome {
+    if call.immediate != 0 {
+        return Outcome::Return(NOT_SUPPORTED);
+    }
+    match call.function {
+        SMCCC_VERSION => Outcome::Return(VERSION as u64),
+        SMCCC_ARCH_WORKAROUND_1 => mitigate(call, context.workarounds.workaround_1),
+        SMCCC_ARCH_WORKAROUND_2 => mitigate(call, context.workarounds.workaround_2),
+        SMCCC_ARCH_WORKAROUND_3 => mitigate(call, context.workarounds.workaround_3),
+        SMCCC_ARCH_FEATURES => arch_features(call, context.workarounds),
+        0x8400_0000..=0x8400_001f | 0xc400_0000..=0xc400_001f => {
+            psci::handle(call, context.caller, context.cpus)
+        }
+        0x8400_0050..=0x8400_005f | 0xc400_0050..=0xc400_005f => trng::handle(call, context.entropy),
+        HYPERVISOR_UID => Outcome::Return4(HYPERVISOR_UUID),
+        HYPERVISOR_REVISION => {
+            let [x2, x3] = [call.arguments[1], call.arguments[2]];
+            Outcome::Return4([
+                u64::from(HYPERVISOR_VERSION >> 16),
+                u64::from(HYPERVISOR_VERSION & 0xffff),
+                x2,
+                x3,
+            ])
+        }
+        _ => Outcome::Return(NOT_SUPPORTED),
+    }
+}
+
+/// SMCCC_ARCH_FEATURES (DEN 0028, 7.3): zero for what is there, firmware's own words about workarounds.
+fn arch_features(call: &Call, workarounds: &Workarounds) -> Outcome {
+    Outcome::Return(match call.arguments[0] as u32 {
+        SMCCC_VERSION | SMCCC_ARCH_FEATURES => 0,
+        SMCCC_ARCH_WORKAROUND_1 => workarounds.workaround_1 as u64,
+        SMCCC_ARCH_WORKAROUND_2 => workarounds.workaround_2 as u64,
+        SMCCC_ARCH_WORKAROUND_3 => workarounds.workaround_3 as u64,
+        _ => NOT_SUPPORTED,
+    })
+}
+
+/// A workaround is called in firmware only where firmware says that it is there and does something.
+fn mitigate(call: &Call, firmware: i32) -> Outcome {
+    match firmware {
+        0 => Outcome::Mitigate { function: call.function, argument: call.arguments[0] as u32 },
+        1.. => Outcome::Return(SUCCESS),
+        _ => Outcome::Return(NOT_SUPPORTED),
+    }
+}

@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Aborts from a guest: what was accessed, how, and why it did not work.
+
+use bulkhead_types::Ipa;
+
+use core::fmt;
+
+use super::{Syndrome, bit, bits};
+
+/// A load or store that did not work (class 0x24).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DataAbort {
+    /// What was wrong.
+    pub fault: Fault,
+    /// The guest's physical address, where HPFAR_EL2 holds one. Byte exact, save for a fault on the
+    /// guest's own table walk (`fault.on_walk`), where it is the table's page.
+    pub ipa: Option<Ipa>,
+    /// The virtual address (FAR_EL2), where it is valid.
+    pub va: Option<u64>,
+    /// The access in full, where the syndrome is valid (ISV): one general register, no write-back.
+    pub access: Option<Access>,
+    /// A store, or a cache maintenance instruction that counts as one.
+    pub is_write: bool,
+    /// A cache maintenance or address translation instruction, not a load or store.
+    pub is_maintenance: bool,
+}
+
+/// An instruction fetch that did not work (class 0x20).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InstructionAbort {
+    /// What was wrong.
+    pub fault: Fault,
+    /// The guest's physical address, as in [`DataAbort::ipa`].
+    pub ipa: Option<Ipa>,
+    /// The virtual address, where it is valid.
+    pub va: Option<u64>,
+}
+
+/// One load or store of one general register, as the syndrome describes it: ESR_EL2.ISS with ISV set.
+///
+/// Kept as it is read and taken apart where it is needed: most accesses need two or three of its fields.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Access(u32);
+
+/// The size of an access.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Size {
+    /// One byte.
+    Byte = 0,
+    /// Two bytes.
+    Half = 1,
+    /// Four bytes.
+    Word = 2,
+    /// Eight bytes.
+    Double = 3,
+}
+
+impl Size {
+    /// The size with this many bytes, if there is one.
+    #[must_use]
+    pub const fn from_bytes(bytes: u64) -> Option<Self> {
+        match bytes {
+            1 => Some(Self::Byte),
+            2 => Some(Self::Half),
+            4 => Some(Self::Word),
+            8 => Some(Self::Double),
+            _ => None,
+        }
+    }
+
+    /// Bytes.
+    #[must_use]
+    pub const fn bytes(self) -> u64 {
+        match self {
+            Self::Byte => 1,
+            Self::Half => 2,
+            Self::Word => 4,
+            Self::Double => 8,
+        }
+    }
+
+    /// A value with every bit of this size set.
+    #[must_use]
+    #[inline(always)]
+    pub const fn mask(self) -> u64 {
+        u64::MAX.wrapping_shr(64_u32.wrapping_sub(8_u32.wrapping_shl(self as u32)))
+    }
+
+    /// `value` cut to this size, its sign carried to 64 bits.
+    #[must_use]
+    pub const fn sign_extend(self, value: u64) -> u64 {
+        match self {
+            Self::Byte => value as i8 as u64,
+            Self::Half => value as i16 as u64,
+            Self::Word => value as i32 as u64,
+            Self::Double => value,
+        }
+    }
+}
+
+impl fmt::Debug for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Access({self})")
+    }
+}
+
+impl Access {
+    /// The access to a page that stage 2 does not map, where the syndrome describes it: what an emulated
+    /// device is reached by. `None` for everything else, which [`DataAbort`] tells apart.
+    #[must_use]
+    #[inline(always)]
+    pub const fn to_device(esr: u64) -> Option<Self> {
+        // ISV set; S1PTW clear; DFSC 0b0001xx, a translation fault.
+        const MASK: u32 = 1 << 24 | 1 << 7 | 0b11_1100;
+        if esr as u32 & MASK == 1 << 24 | 0b00_0100 { Some(Self(esr as u32)) } else { None }
+    }
+
+    #[inline(always)]
+    const fn bit(self, lsb: u32) -> bool {
+        bit(self.0 as u64, lsb)
+    }
+
+    /// Bytes accessed (SAS, bits 23:22).
+    #[must_use]
+    #[inline(always)]
+    pub const fn size(self) -> Size {
+        match self.0 >> 22 & 3 {
+            0 => Size::Byte,
+            1 => Size::Half,
+            2 => Size::Word,
+            _ => Size::Double,
+        }
+    }
+
+    /// Whether a load extends the sign (SSE, bit 21).
+    #[must_use]
+    pub const fn sign_extend(self) -> bool {
+        self.bit(21)
+    }
+
+    /// Whether the register is 64 bits wide (X), not 32 (W) (SF, bit 15).
+    #[must_use]
+    pub const fn sixty_four(self) -> bool {
+        self.bit(15)
+    }
+
+    /// The register: 31 is the zero register (SRT, bits 20:16).
+    #[must_use]
+    #[inline(always)]
+    pub const fn register(self) -> u8 {
+        (self.0 >> 16 & 31) as u8
+    }
+
+    /// Whether the store has release, or the load acquire semantics (AR, bit 14).
+    #[must_use]
+    pub const fn ordered(self) -> bool {
+        self.bit(14)
+    }
+
+    /// Whether it is a store (WnR, bit 6).
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_write(self) -> bool {
+        self.bit(6)
+    }
+
+    /// What the register holds after a load of `value`: cut, extended, and with a W register's upper
+    /// half zero.
+    #[must_use]
+    #[inline(always)]
+    pub const fn loaded(self, value: u64) -> u64 {
+        let value = value & self.size().mask();
+        if self.sign_extend() { self.sign_extended(value) } else { value }
+    }
+
+    #[cold]
+    const fn sign_extended(self, value: u64) -> u64 {
+        let value = self.size().sign_extend(value);
+        if self.sixty_four() { value } else { value & 0xffff_ffff }
+    }
+
+    /// What a store of a register that holds `value` puts on the bus.
+    #[must_use]
+    #[inline(always)]
+    pub const fn stored(self, value: u64) -> u64 {
+        value & self.size().mask()
+    }
+}
+
+/// What made an access fail: the fault status code of an abort.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// What kind of fault.
+    pub kind: FaultKind,
+    /// On the walk of the guest's own tables, not on the access itself (S1PTW).
+    pub on_walk: bool,
+}
+
+/// Fault status codes (DFSC, IFSC), with the level of the lookup where there is one (-1 to 3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultKind {
+    /// The output address is too large.
+    AddressSize(i8),
+    /// Nothing is mapped.
+    Translation(i8),
+    /// The access flag is clear.
+    AccessFlag(i8),
+    /// What is mapped does not allow it.
+    Permission(i8),
+    /// A synchronous external abort: the bus or the device said no.
+    External,
+    /// The same on a table walk.
+    ExternalOnWalk(i8),
+    /// A parity or ECC error.
+    Parity,
+    /// The same on a table walk.
+    ParityOnWalk(i8),
+    /// Not aligned as the memory type asks for.
+    Alignment,
+    /// A tag that does not match.
+    TagCheck,
+    /// A granule protection fault.
+    GranuleProtection,
+    /// Several TLB entries for one address.
+    TlbConflict,
+    /// An exclusive or atomic access to memory that does not support it.
+    UnsupportedAtomic,
+    /// A code that this list does not have.
+    Other(u8),
+}
+
+impl Fault {
+    const fn decode(esr: u64) -> Self {
+        let code = bits(esr, 0, 6) as u8;
+        let level = (code & 3) as i8;
+        let kind = match code {
+            0x00..=0x03 => FaultKind::AddressSize(level),
+            0x04..=0x07 => FaultKind::Translation(level),
+            0x08..=0x0b => FaultKind::AccessFlag(level),
+            0x0c..=0x0f => FaultKind::Permission(level),
+            0x10 => FaultKind::External,
+            0x11 => FaultKind::TagCheck,
+            0x13 => FaultKind::ExternalOnWalk(-1),
+            0x14..=0x17 => FaultKind::ExternalOnWalk(level),
+            0x18 => FaultKind::Parity,
+            0x1b => FaultKind::ParityOnWalk(-1),
+            0x1c..=0x1f => FaultKind::ParityOnWalk(level),
+            0x21 => FaultKind::Alignment,
+            0x23..=0x28 => FaultKind::GranuleProtection,
+            0x29 => FaultKind::AddressSize(-1),
+            0x2b => FaultKind::Translation(-1),
+            0x30 => FaultKind::TlbConflict,
+            0x35 => FaultKind::UnsupportedAtomic,
+            other => FaultKind::Other(other),
+        };
+        Self { kind, on_walk: bit(esr, 7) }
+    }
+
+    /// Whether HPFAR_EL2 holds the address: for a permission fault only where it was on the walk
+    /// (Arm ARM, D24.2, HPFAR_EL2).
+    const fn has_ipa(&self) -> bool {
+        match self.kind {
+            FaultKind::AddressSize(_) | FaultKind::Translation(_) | FaultKind::AccessFlag(_) => true,
+            FaultKind::Permission(_) => self.on_walk,
+            _ => false,
+        }
+    }
+
+    /// Whether FAR_EL2 holds the address: always, save for an external abort that says it does not.
+    const fn has_va(&self, esr: u64) -> bool {
+        !(matches!(self.kind, FaultKind::External) && bit(esr, 10))
+    }
+
+    fn addresses(&self, syndrome: &Syndrome) -> (Option<Ipa>, Option<u64>) {
+        let va = self.has_va(syndrome.esr).then_some(syndrome.far);
+        let ipa = self.has_ipa().then(|| {
+            // HPFAR_EL2.FIPA, bits 43:4, are bits 51:12 of the address.
+            let page = bits(syndrome.hpfar, 4, 40) << 12;
+            let offset = if self.on_walk { 0 } else { syndrome.far & 0xfff };
+            Ipa(page | offset)
+        });
+        (ipa, va)
+    }
+}
+
+impl DataAbort {
+    /// ISS of class 0x24: ISV 24, SAS 23:22, SSE 21, SRT 20:16, SF 15, AR 14, FnV 10, CM 8, S1PTW 7,
+    /// WnR 6, DFSC 5:0.
+    #[inline]
+    pub(super) fn decode(syndrome: &Syndrome) -> Self {
+        let esr = syndrome.esr;
+        let fault = Fault::decode(esr);
+        let (ipa, va) = fault.addresses(syndrome);
+        let is_write = bit(esr, 6);
+        let access = bit(esr, 24).then_some(Access(esr as u32));
+        Self { fault, ipa, va, access, is_write, is_maintenance: bit(esr, 8) }
+    }
+}
+
+impl InstructionAbort {
+    /// ISS of class 0x20: FnV 10, S1PTW 7, IFSC 5:0.
+    pub(super) fn decode(syndrome: &Syndrome) -> Self {
+        let fault = Fault::decode(syndrome.esr);
+        let (ipa, va) = fault.addresses(syndrome);
+        Self { fault, ipa, va }
+    }
+}

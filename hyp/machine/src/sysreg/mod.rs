@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! System registers: which of them EL2 keeps from a guest, and what it answers instead.
+//!
+//! [`configuration`] holds the values of the registers that decide what traps, [`TRAPS`] says of
+//! everything that they can trap what becomes of it and why, and [`ID_REGISTERS`] says the same of every
+//! field of every ID register. [`access`] answers a trapped access; tests hold it against the tables.
+
+pub mod configuration;
+mod id;
+mod id_fields;
+#[cfg(test)]
+mod tests;
+mod traps;
+
+pub use id::{Contents, Field, IdRegister, IdRegisters, IdTable, Options, Rule};
+pub use id_fields::ID_REGISTERS;
+pub use traps::{Encodings, Row, Span, TRAPS, Verdict, row};
+
+use crate::gic::SgiRegister;
+use bulkhead_types::IntId;
+use core::fmt::{self, Debug, Display, Formatter};
+
+/// The encoding of a system register or instruction: op0, op1, CRn, CRm, op2, packed as in the
+/// instruction (bits 20:5 of MRS and MSR).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Register(u16);
+
+impl Register {
+    /// The register `S<op0>_<op1>_C<crn>_C<crm>_<op2>`; bits beyond a field's width are cut off.
+    #[must_use]
+    pub const fn new(op0: u8, op1: u8, crn: u8, crm: u8, op2: u8) -> Self {
+        Self(
+            (op0 as u16 & 3) << 14
+                | (op1 as u16 & 7) << 11
+                | (crn as u16 & 15) << 7
+                | (crm as u16 & 15) << 3
+                | (op2 as u16 & 7),
+        )
+    }
+
+    /// op0, op1, CRn, CRm and op2.
+    #[must_use]
+    pub const fn fields(self) -> [u8; 5] {
+        [
+            (self.0 >> 14) as u8,
+            (self.0 >> 11 & 7) as u8,
+            (self.0 >> 7 & 15) as u8,
+            (self.0 >> 3 & 15) as u8,
+            (self.0 & 7) as u8,
+        ]
+    }
+
+    /// Whether it lies in the space of ID registers that HCR_EL2.TID3 traps: op0 3, op1 0, CRn 0, CRm 1 to 7.
+    #[must_use]
+    pub const fn is_id(self) -> bool {
+        self.0 >> 6 == 3 << 8 && self.0 & 0x38 != 0
+    }
+
+    /// CRm and op2 of an ID register, as one number below 64.
+    const fn id_index(self) -> usize {
+        (self.0 & 0x3f) as usize
+    }
+
+    /// Its name, if it has one in the tables.
+    #[must_use]
+    pub fn name(self) -> Option<&'static str> {
+        if self.is_id() {
+            return ID_REGISTERS.iter().find(|id| id.register == self).map(|id| id.name);
+        }
+        row(self).filter(|row| row.encodings.is_single()).map(|row| row.name)
+    }
+}
+
+impl Display for Register {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let [op0, op1, crn, crm, op2] = self.fields();
+        match self.name() {
+            Some(name) => write!(f, "{name} (S{op0}_{op1}_C{crn}_C{crm}_{op2})"),
+            None => write!(f, "S{op0}_{op1}_C{crn}_C{crm}_{op2}"),
+        }
+    }
+}
+
+impl Debug for Register {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        Display::fmt(self, f)
+    }
+}
+
+/// ICC_SGI1R_EL1: an SGI of the current security state's group 1.
+pub const ICC_SGI1R_EL1: Register = Register::new(3, 0, 12, 11, 5);
+/// ICC_ASGI1R_EL1: an SGI of the other security state's group 1.
+pub const ICC_ASGI1R_EL1: Register = Register::new(3, 0, 12, 11, 6);
+/// ICC_SGI0R_EL1: an SGI of group 0.
+pub const ICC_SGI0R_EL1: Register = Register::new(3, 0, 12, 11, 7);
+
+/// ICC_DIR_EL1: deactivates an interrupt.
+pub const ICC_DIR_EL1: Register = Register::new(3, 0, 12, 11, 1);
+
+/// What a guest does to a register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// MRS.
+    Read,
+    /// MSR, or a system instruction, with the general register's value.
+    Write(u64),
+}
+
+/// What is to be done about a trapped access.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The read gives this.
+    Value(u64),
+    /// The instruction is UNDEFINED: an exception into the guest, as on a CPU without the register.
+    Undefined,
+    /// The virtual GIC sends SGIs to the CPUs that the value names (IHI 0069H, 12.2.20).
+    SendSgi {
+        /// The register written.
+        register: SgiRegister,
+        /// The value written.
+        value: u64,
+    },
+    /// The virtual GIC deactivates the interrupt that the guest names: ICC_DIR_EL1, which traps only
+    /// while an active interrupt is in no list register (ICH_HCR_EL2.TDIR; IHI 0069H, 12.4.7).
+    Deactivate(IntId),
+    /// The write has no effect.
+    Done,
+}
+
+/// Answers a trapped access.
+///
+/// SGIs through system registers exist only where `ids` was made for a guest with a GICv3.
+#[must_use]
+#[inline]
+pub fn access(ids: &IdTable, register: Register, operation: Operation) -> Outcome {
+    match operation {
+        Operation::Read if register.is_id() => Outcome::Value(ids.get(register)),
+        Operation::Write(value) if ids.gic_system_registers() => {
+            let register = match register {
+                ICC_SGI1R_EL1 => SgiRegister::Sgi1,
+                ICC_SGI0R_EL1 => SgiRegister::Sgi0,
+                ICC_ASGI1R_EL1 => SgiRegister::Asgi1,
+                // Special and reserved IDs are ignored (IHI 0069H, 12.2.9).
+                ICC_DIR_EL1 => {
+                    return IntId::new(value as u32 & 0xff_ffff).map_or(Outcome::Done, Outcome::Deactivate);
+                }
+                _ => return Outcome::Undefined,
+            };
+            Outcome::SendSgi { register, value }
+        }
+        _ => Outcome::Undefined,
+    }
+}

@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The table of traps: everything that the EL2 controls could take from a guest, and what becomes of it.
+
+use super::Register;
+
+/// What becomes of a register or instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The guest has it; it never traps.
+    Given,
+    /// Reads trap and give the CPU's value less what the guest cannot use; writes are UNDEFINED.
+    Sanitised,
+    /// Writes trap and are carried out by EL2; reads are UNDEFINED.
+    Emulated,
+    /// Traps and is UNDEFINED, as on a CPU without it.
+    Undefined,
+}
+
+/// An inclusive range of one field of an encoding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span(pub u8, pub u8);
+
+impl Span {
+    const fn contains(self, value: u8) -> bool {
+        self.0 <= value && value <= self.1
+    }
+}
+
+/// A set of encodings: ranges of op0, op1, CRn, CRm and op2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Encodings(pub [Span; 5]);
+
+impl Encodings {
+    /// Whether the register is in the set.
+    #[must_use]
+    pub fn contains(&self, register: Register) -> bool {
+        self.0.iter().zip(register.fields()).all(|(span, field)| span.contains(field))
+    }
+
+    /// Whether it is one register only.
+    #[must_use]
+    pub fn is_single(&self) -> bool {
+        self.0.iter().all(|span| span.0 == span.1)
+    }
+}
+
+/// One line of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// The register, or what the registers are for.
+    pub name: &'static str,
+    /// Their encodings.
+    pub encodings: Encodings,
+    /// What decides whether they trap, as [`super::configuration`] sets it.
+    pub control: &'static str,
+    /// What becomes of them.
+    pub verdict: Verdict,
+    /// Why.
+    pub reason: &'static str,
+}
+
+/// The first line that a register is on.
+#[must_use]
+pub fn row(register: Register) -> Option<&'static Row> {
+    TRAPS.iter().find(|row| row.encodings.contains(register))
+}
+
+const fn one(op0: u8, op1: u8, crn: u8, crm: u8, op2: u8) -> Encodings {
+    Encodings([Span(op0, op0), Span(op1, op1), Span(crn, crn), Span(crm, crm), Span(op2, op2)])
+}
+
+const fn many(op0: u8, op1: Span, crn: Span, crm: Span, op2: Span) -> Encodings {
+    Encodings([Span(op0, op0), op1, crn, crm, op2])
+}
+
+const fn is(value: u8) -> Span {
+    Span(value, value)
+}
+
+const OP: Span = Span(0, 7);
+const CR: Span = Span(0, 15);
+
+const fn given(name: &'static str, encodings: Encodings, control: &'static str, reason: &'static str) -> Row {
+    Row { name, encodings, control, verdict: Verdict::Given, reason }
+}
+
+const fn undefined(
+    name: &'static str,
+    encodings: Encodings,
+    control: &'static str,
+    reason: &'static str,
+) -> Row {
+    Row { name, encodings, control, verdict: Verdict::Undefined, reason }
+}
+
+const fn emulated(
+    name: &'static str,
+    encodings: Encodings,
+    control: &'static str,
+    reason: &'static str,
+) -> Row {
+    Row { name, encodings, control, verdict: Verdict::Emulated, reason }
+}
+
+const SGI: &str = "an SGI goes to vCPUs, whose places only EL2 knows";
+const DISPLACED: &str = "the virtual CPU interface deactivates only what is in a list register";
+const SPE: &str = "statistical profiling writes to memory by virtual addresses of its own; hidden";
+const TRBE: &str = "the trace buffer writes to memory by addresses of its own; hidden";
+const AMU: &str = "activity monitors count across partitions; hidden";
+const MPAM: &str = "partitions the caches of the board, which is the hypervisor's to do; hidden";
+const MTE: &str = "memory tagging is hidden until stage 2 carries tags";
+const SME: &str = "SME's state may be shared between CPUs; hidden";
+const RAS: &str = "injects errors into hardware that others use; hidden";
+const STAGE1: &str = "stage 1 extension that HCRX_EL2 or FEAT_FGT leaves off; hidden";
+const SOFTWARE_CONTEXT: &str = "CSV2 is shown as 1: no software context numbers";
+const OWN_CPU: &str = "the CPU is the guest's alone, so its state is";
+
+/// The table. Where lines overlap, the first counts.
+#[rustfmt::skip]
+pub const TRAPS: &[Row] = &[
+    // Identification.
+    Row {
+        name: "ID registers, AArch32's and reserved ones too",
+        encodings: many(3, is(0), is(0), Span(1, 7), OP),
+        control: "HCR_EL2.TID3 = 1",
+        verdict: Verdict::Sanitised,
+        reason: "a guest sees what it can use: ID_REGISTERS says it field by field",
+    },
+    given("MIDR_EL1, MPIDR_EL1, REVIDR_EL1", many(3, is(0), is(0), is(0), Span(0, 6)), "VPIDR_EL2, VMPIDR_EL2, HCR_EL2.TID1 = 0", "MIDR and REVIDR tell of errata; MPIDR is the virtual one"),
+    given("CCSIDR_EL1, CLIDR_EL1, CCSIDR2_EL1, GMID_EL1, SMIDR_EL1, AIDR_EL1", many(3, is(1), is(0), is(0), OP), "HCR_EL2.TID1 = TID2 = TID5 = 0", "the caches are as the CPU says"),
+    given("CSSELR_EL1", one(3, 2, 0, 0, 0), "HCR_EL2.TID2 = 0", OWN_CPU),
+    given("CTR_EL0, DCZID_EL0", many(3, is(3), is(0), is(0), Span(1, 7)), "HCR_EL2.TID2 = 0", "cache lines are as the CPU says"),
+
+    // Interrupts.
+    emulated("ICC_SGI1R_EL1", one(3, 0, 12, 11, 5), "HCR_EL2.IMO = FMO = 1", SGI),
+    emulated("ICC_ASGI1R_EL1", one(3, 0, 12, 11, 6), "HCR_EL2.IMO = FMO = 1", SGI),
+    emulated("ICC_SGI0R_EL1", one(3, 0, 12, 11, 7), "HCR_EL2.IMO = FMO = 1", SGI),
+    emulated("ICC_DIR_EL1", one(3, 0, 12, 11, 1), "ICH_HCR_EL2.TDIR, while an active interrupt is in no list register", DISPLACED),
+    given("ICC registers", many(3, is(0), is(12), Span(8, 12), OP), "HCR_EL2.IMO = FMO = 1, ICH_HCR_EL2.TC = TALL0 = TALL1 = 0", "they reach the virtual CPU interface"),
+    given("ICC_PMR_EL1", one(3, 0, 4, 6, 0), "HCR_EL2.IMO = FMO = 1, ICH_HCR_EL2.TC = 0", "it reaches the virtual CPU interface"),
+
+    // Timers.
+    given("generic timer", many(3, is(3), is(14), Span(0, 3), OP), "CNTHCTL_EL2.EL1PCTEN = EL1PCEN = 1, EL1TVT = EL1TVCT = EL1NVPCT = 0", OWN_CPU),
+    given("CNTKCTL_EL1", one(3, 0, 14, 1, 0), "no control", OWN_CPU),
+
+    // PMU.
+    given("PMU", many(3, is(3), is(9), Span(12, 14), OP), "MDCR_EL2.TPM = TPMCR = 0, HPMN = PMCR_EL0.N", "the counters are the CPU's; they do not count at EL2"),
+    given("PMU event counters", many(3, is(3), is(14), Span(8, 15), OP), "MDCR_EL2.TPM = 0", "the counters are the CPU's; they do not count at EL2"),
+    given("PMINTENSET_EL1, PMINTENCLR_EL1, PMMIR_EL1", many(3, is(0), is(9), is(14), Span(1, 6)), "MDCR_EL2.TPM = 0", OWN_CPU),
+
+    // Debug and trace.
+    given("debug registers, OS lock, debug communication channel", many(2, is(0), CR, CR, OP), "MDCR_EL2.TDE = TDA = TDOSA = TDRA = TDCC = 0", "self-hosted debug is the guest's"),
+    given("DBGDTR_EL0, MDCCSR_EL0", many(2, is(3), CR, CR, OP), "MDCR_EL2.TDA = TDCC = 0", "self-hosted debug is the guest's"),
+    undefined("trace unit and branch record buffer", many(2, is(1), CR, CR, OP), "CPTR_EL2.TTA = 1, HDFGRTR_EL2.nBRB* = 0", "trace may leave the CPU; hidden"),
+    undefined("TRFCR_EL1", one(3, 0, 1, 2, 1), "MDCR_EL2.TTRF = 1", "trace may leave the CPU; hidden"),
+    undefined("statistical profiling", many(3, is(0), is(9), is(9), OP), "MDCR_EL2.TPMS = 1", SPE),
+    undefined("profiling buffer", many(3, is(0), is(9), is(10), OP), "MDCR_EL2.E2PB = 0", SPE),
+    undefined("trace buffer", many(3, is(0), is(9), is(11), OP), "MDCR_EL2.E2TB = 0", TRBE),
+
+    // Implementation defined.
+    undefined("IMPLEMENTATION DEFINED registers", many(3, OP, is(11), CR, OP), "HCR_EL2.TIDCP = 1", "they control the board's caches and the core itself"),
+    undefined("IMPLEMENTATION DEFINED registers", many(3, OP, is(15), CR, OP), "HCR_EL2.TIDCP = 1", "they control the board's caches and the core itself"),
+    undefined("IMPLEMENTATION DEFINED instructions", many(1, OP, is(11), CR, OP), "HCR_EL2.TIDCP = 1", "they reach into caches and TLBs"),
+    undefined("IMPLEMENTATION DEFINED instructions", many(1, OP, is(15), CR, OP), "HCR_EL2.TIDCP = 1", "they reach into caches and TLBs"),
+
+    // Extensions that are hidden.
+    undefined("activity monitors", many(3, is(3), is(13), Span(2, 15), OP), "CPTR_EL2.TAM = 1", AMU),
+    undefined("SMPRI_EL1", one(3, 0, 1, 2, 4), "CPTR_EL2.TSM = 1", SME),
+    undefined("SMCR_EL1", one(3, 0, 1, 2, 6), "CPTR_EL2.TSM = 1", SME),
+    undefined("SVCR", one(3, 3, 4, 2, 2), "CPTR_EL2.TSM = 1", SME),
+    undefined("TPIDR2_EL0", one(3, 3, 13, 0, 5), "HFGRTR_EL2.nTPIDR2_EL0 = 0", SME),
+    undefined("RGSR_EL1", one(3, 0, 1, 0, 5), "HCR_EL2.ATA = 0", MTE),
+    undefined("GCR_EL1", one(3, 0, 1, 0, 6), "HCR_EL2.ATA = 0", MTE),
+    undefined("TFSR_EL1", one(3, 0, 5, 6, 0), "HCR_EL2.ATA = 0", MTE),
+    undefined("TFSRE0_EL1", one(3, 0, 5, 6, 1), "HCR_EL2.ATA = 0", MTE),
+    undefined("SCXTNUM_EL1", one(3, 0, 13, 0, 7), "HCR_EL2.EnSCXT = 0", SOFTWARE_CONTEXT),
+    undefined("SCXTNUM_EL0", one(3, 3, 13, 0, 7), "HCR_EL2.EnSCXT = 0", SOFTWARE_CONTEXT),
+    undefined("ERXPFGF_EL1", one(3, 0, 5, 4, 4), "HCR_EL2.FIEN = 0", RAS),
+    undefined("ERXPFGCTL_EL1", one(3, 0, 5, 4, 5), "HCR_EL2.FIEN = 0", RAS),
+    undefined("ERXPFGCDN_EL1", one(3, 0, 5, 4, 6), "HCR_EL2.FIEN = 0", RAS),
+    undefined("MPAM identification", many(3, is(0), is(10), is(4), Span(4, 5)), "MPAMHCR_EL2.TRAP_MPAMIDR_EL1 = 1", MPAM),
+    undefined("MPAM", many(3, is(0), is(10), is(5), OP), "MPAM2_EL2.TRAPMPAM0EL1 = TRAPMPAM1EL1 = 1", MPAM),
+    undefined("SCTLR2_EL1", one(3, 0, 1, 0, 3), "HCRX_EL2.SCTLR2En = 0", STAGE1),
+    undefined("TCR2_EL1", one(3, 0, 2, 0, 3), "HCRX_EL2.TCR2En = 0", STAGE1),
+    undefined("guarded control stack", many(3, is(0), is(2), is(5), OP), "HFGRTR_EL2.nGCS_EL1 = 0", STAGE1),
+    undefined("GCSPR_EL0", one(3, 3, 2, 5, 1), "HFGRTR_EL2.nGCS_EL0 = 0", STAGE1),
+    undefined("permission indirection and overlay", many(3, is(0), is(10), is(2), Span(1, 5)), "HFGRTR_EL2.nPIR_EL1 = nPOR_EL1 = nMAIR2_EL1 = 0", STAGE1),
+    undefined("POR_EL0", one(3, 3, 10, 2, 4), "HFGRTR_EL2.nPOR_EL0 = 0", STAGE1),
+    undefined("AMAIR2_EL1", one(3, 0, 10, 3, 1), "HFGRTR_EL2.nAMAIR2_EL1 = 0", STAGE1),
+    undefined("RCWSMASK_EL1", one(3, 0, 13, 0, 3), "HFGRTR_EL2.nRCWMASK_EL1 = 0", STAGE1),
+    undefined("ACCDATA_EL1", one(3, 0, 13, 0, 5), "HFGRTR_EL2.nACCDATA_EL1 = 0", "LS64 is hidden"),
+    undefined("RCWMASK_EL1", one(3, 0, 13, 0, 6), "HFGRTR_EL2.nRCWMASK_EL1 = 0", STAGE1),
+
+    // Memory management, caches, the rest of the CPU.
+    given("set/way cache maintenance", many(1, is(0), is(7), CR, is(2)), "HCR_EL2.TSW = 0, SWIO = 1", "cleans as it invalidates: no line of another's is lost"),
+    given("cache maintenance", many(1, OP, is(7), CR, OP), "HCR_EL2.TPC = TPU = 0", "by address, through the guest's own translation"),
+    given("TLB maintenance", many(1, is(0), Span(8, 9), CR, OP), "HCR_EL2.TTLB = TTLBIS = TTLBOS = 0", "reaches the guest's VMID only"),
+    given("virtual memory control", many(3, is(0), is(2), is(0), OP), "HCR_EL2.TVM = TRVM = 0", OWN_CPU),
+    given("SCTLR_EL1, ACTLR_EL1, CPACR_EL1", many(3, is(0), is(1), is(0), Span(0, 2)), "HCR_EL2.TVM = TACR = 0, CPTR_EL2.TCPAC = 0", OWN_CPU),
+    given("ZCR_EL1", one(3, 0, 1, 2, 0), "CPTR_EL2.TZ = 0, ZCR_EL2 at its largest", OWN_CPU),
+    given("pointer authentication keys", many(3, is(0), is(2), Span(1, 3), OP), "HCR_EL2.APK = 1", OWN_CPU),
+    undefined("error records", many(3, is(0), is(5), Span(3, 5), OP), "HCR_EL2.TERR = 1", "some records are those of caches that several CPUs share; hidden"),
+    given("LORegions", many(3, is(0), is(10), is(4), OP), "HCR_EL2.TLOR = 0", OWN_CPU),
+];

@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! A virtual PL011, revision r1p5, as its technical reference manual (DDI 0183G) has it.
+//!
+//! What a line would take time for takes none here: a byte written is sent at once, so the transmit FIFO
+//! is always empty; and the receive timeout has always just elapsed, so no byte waits unannounced. As on
+//! a board whose firmware left the port on, bytes go both ways whatever UARTCR says.
+
+mod fifo;
+#[cfg(test)]
+mod tests;
+
+use fifo::{Fifo, Received};
+
+use crate::syndrome::Size;
+
+/// Register offsets (DDI 0183G, table 3-1).
+mod offset {
+    pub const DR: u64 = 0x000;
+    pub const RSR_ECR: u64 = 0x004;
+    pub const FR: u64 = 0x018;
+    pub const ILPR: u64 = 0x020;
+    pub const IBRD: u64 = 0x024;
+    pub const FBRD: u64 = 0x028;
+    pub const LCR_H: u64 = 0x02c;
+    pub const CR: u64 = 0x030;
+    pub const IFLS: u64 = 0x034;
+    pub const IMSC: u64 = 0x038;
+    pub const RIS: u64 = 0x03c;
+    pub const MIS: u64 = 0x040;
+    pub const ICR: u64 = 0x044;
+    pub const DMACR: u64 = 0x048;
+    pub const PERIPH_ID0: u64 = 0xfe0;
+    pub const PERIPH_ID1: u64 = 0xfe4;
+    pub const PERIPH_ID2: u64 = 0xfe8;
+    pub const PERIPH_ID3: u64 = 0xfec;
+    pub const PCELL_ID0: u64 = 0xff0;
+    pub const PCELL_ID1: u64 = 0xff4;
+    pub const PCELL_ID2: u64 = 0xff8;
+    pub const PCELL_ID3: u64 = 0xffc;
+}
+
+const FR_RECEIVE_EMPTY: u32 = 1 << 4;
+const FR_RECEIVE_FULL: u32 = 1 << 6;
+const FR_TRANSMIT_EMPTY: u32 = 1 << 7;
+
+const LCR_H_FIFOS: u32 = 1 << 4;
+
+/// LBE: what is transmitted is received.
+const CR_LOOPBACK: u32 = 1 << 7;
+/// Bits 6:3 are reserved.
+const CR_BITS: u32 = 0xff87;
+/// Transmitter and receiver on, the UART itself off.
+const CR_RESET: u32 = 0x0300;
+
+/// Transmit and receive FIFO, both half full.
+const IFLS_RESET: u32 = 0x12;
+
+const INTERRUPT_RECEIVE: u32 = 1 << 4;
+const INTERRUPT_TRANSMIT: u32 = 1 << 5;
+const INTERRUPT_RECEIVE_TIMEOUT: u32 = 1 << 6;
+const INTERRUPT_OVERRUN: u32 = 1 << 10;
+const INTERRUPT_BITS: u32 = 0x7ff;
+
+const RSR_OVERRUN: u32 = 1 << 3;
+
+/// The UART. Whoever owns it serialises the calls.
+#[derive(Debug)]
+pub struct Uart {
+    receive: Fifo,
+    /// Characters were lost since the last one that found room.
+    overrun: bool,
+    /// RSR: the overrun alone; there is no line that could have other errors.
+    receive_status: u32,
+    low_power: u32,
+    integer_baud: u32,
+    fractional_baud: u32,
+    line_control: u32,
+    control: u32,
+    fifo_levels: u32,
+    mask: u32,
+    /// RIS, less the receive timeout, which follows the FIFO.
+    raised: u32,
+    dma_control: u32,
+}
+
+impl Default for Uart {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Uart {
+    /// A UART after reset.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            receive: Fifo::new(),
+            overrun: false,
+            receive_status: 0,
+            low_power: 0,
+            integer_baud: 0,
+            fractional_baud: 0,
+            line_control: 0,
+            control: CR_RESET,
+            fifo_levels: IFLS_RESET,
+            mask: 0,
+            raised: 0,
+            dma_control: 0,
+        }
+    }
+
+    /// A load of `size` at `offset` bytes from the start of its page. Registers are 32 bits wide; a
+    /// narrower load gets its part of one, a wider load two of them. What is no register reads as zero.
+    pub fn read(&mut self, offset: u64, size: Size) -> u64 {
+        if size == Size::Double {
+            let low = self.read_register(offset & !7);
+            let high = self.read_register(offset & !7 | 4);
+            return u64::from(high) << 32 | u64::from(low);
+        }
+        let lane = (offset & 3) as u32;
+        let value = self.read_register(offset & !3);
+        u64::from(value).wrapping_shr(lane.wrapping_mul(8)) & size.mask()
+    }
+
+    /// A store of `size` at `offset`. Returns the byte that goes out, if one does. A store that does not
+    /// begin at a register is lost.
+    pub fn write(&mut self, offset: u64, size: Size, value: u64) -> Option<u8> {
+        if offset & 3 != 0 {
+            return None;
+        }
+        let sent = self.write_register(offset, (value & size.mask()) as u32);
+        if size == Size::Double {
+            return sent.or(self.write_register(offset | 4, (value >> 32) as u32));
+        }
+        sent
+    }
+
+    /// A byte arrives. False, and an overrun, if there is no room for it: it is lost.
+    pub fn receive(&mut self, byte: u8) -> bool {
+        // The overrun is told with the next character that finds room (2.4.3).
+        if !self.receive.push(Received { byte, overrun: self.overrun }, self.depth()) {
+            self.overrun = true;
+            self.receive_status |= RSR_OVERRUN;
+            self.raised |= INTERRUPT_OVERRUN;
+            return false;
+        }
+        self.overrun = false;
+        if self.receive.len() >= self.receive_trigger() {
+            self.raised |= INTERRUPT_RECEIVE;
+        }
+        true
+    }
+
+    /// How many bytes can arrive before one is lost.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        self.depth().saturating_sub(self.receive.len())
+    }
+
+    /// Whether UARTINTR, the combined interrupt, is asserted.
+    #[must_use]
+    pub fn interrupt_line(&self) -> bool {
+        self.raw_interrupts() & self.mask != 0
+    }
+
+    fn raw_interrupts(&self) -> u32 {
+        self.raised | if self.receive.is_empty() { 0 } else { INTERRUPT_RECEIVE_TIMEOUT }
+    }
+
+    /// Characters that the receive FIFO holds: one, with FIFOs off (3.3.7).
+    fn depth(&self) -> usize {
+        if self.line_control & LCR_H_FIFOS != 0 { fifo::DEPTH } else { 1 }
+    }
+
+    /// At how many characters the receive interrupt is raised (3.3.9); reserved settings as the highest.
+    fn receive_trigger(&self) -> usize {
+        if self.line_control & LCR_H_FIFOS == 0 {
+            return 1;
+        }
+        match self.fifo_levels >> 3 & 7 {
+            0 => fifo::DEPTH / 8,
+            1 => fifo::DEPTH / 4,
+            2 => fifo::DEPTH / 2,
+            3 => fifo::DEPTH * 3 / 4,
+            _ => fifo::DEPTH * 7 / 8,
+        }
+    }
+
+    fn read_register(&mut self, offset: u64) -> u32 {
+        match offset {
+            offset::DR => self.read_data(),
+            offset::RSR_ECR => self.receive_status,
+            offset::FR => self.flags(),
+            offset::ILPR => self.low_power,
+            offset::IBRD => self.integer_baud,
+            offset::FBRD => self.fractional_baud,
+            offset::LCR_H => self.line_control,
+            offset::CR => self.control,
+            offset::IFLS => self.fifo_levels,
+            offset::IMSC => self.mask,
+            offset::RIS => self.raw_interrupts(),
+            offset::MIS => self.raw_interrupts() & self.mask,
+            offset::DMACR => self.dma_control,
+            // Part number 0x011, designer Arm (0x41), revision 3 (r1p5): FIFOs of 32.
+            offset::PERIPH_ID0 => 0x11,
+            offset::PERIPH_ID1 => 0x10,
+            offset::PERIPH_ID2 => 0x34,
+            offset::PERIPH_ID3 => 0x00,
+            offset::PCELL_ID0 => 0x0d,
+            offset::PCELL_ID1 => 0xf0,
+            offset::PCELL_ID2 => 0x05,
+            offset::PCELL_ID3 => 0xb1,
+            _ => 0,
+        }
+    }
+
+    fn write_register(&mut self, offset: u64, value: u32) -> Option<u8> {
+        match offset {
+            offset::DR => return self.write_data(value as u8),
+            offset::RSR_ECR => self.receive_status = 0,
+            offset::ILPR => self.low_power = value & 0xff,
+            offset::IBRD => self.integer_baud = value & 0xffff,
+            offset::FBRD => self.fractional_baud = value & 0x3f,
+            offset::LCR_H => self.write_line_control(value & 0xff),
+            offset::CR => self.control = value & CR_BITS,
+            offset::IFLS => self.write_fifo_levels(value & 0x3f),
+            offset::IMSC => self.mask = value & INTERRUPT_BITS,
+            offset::ICR => self.raised &= !value,
+            offset::DMACR => self.dma_control = value & 7,
+            _ => {}
+        }
+        None
+    }
+
+    /// UARTDR, read: the oldest character with its errors in bits 11:8; zero if there is none.
+    fn read_data(&mut self) -> u32 {
+        let Some(received) = self.receive.pop() else { return 0 };
+        let overrun = if received.overrun { RSR_OVERRUN } else { 0 };
+        if self.receive.len() < self.receive_trigger() {
+            self.raised &= !INTERRUPT_RECEIVE;
+        }
+        overrun << 8 | u32::from(received.byte)
+    }
+
+    /// UARTDR, written: the byte leaves at once, and as it leaves the FIFO's level falls through every
+    /// trigger, which raises the transmit interrupt (2.8.2).
+    fn write_data(&mut self, byte: u8) -> Option<u8> {
+        self.raised |= INTERRUPT_TRANSMIT;
+        if self.control & CR_LOOPBACK != 0 {
+            self.receive(byte);
+            return None;
+        }
+        Some(byte)
+    }
+
+    fn flags(&self) -> u32 {
+        let mut flags = FR_TRANSMIT_EMPTY;
+        if self.receive.is_empty() {
+            flags |= FR_RECEIVE_EMPTY;
+        }
+        if self.room() == 0 {
+            flags |= FR_RECEIVE_FULL;
+        }
+        flags
+    }
+
+    /// Turning the FIFOs on or off empties them (3.3.7).
+    fn write_line_control(&mut self, value: u32) {
+        if (self.line_control ^ value) & LCR_H_FIFOS != 0 {
+            self.receive.clear();
+            self.raised &= !INTERRUPT_RECEIVE;
+        }
+        self.line_control = value;
+    }
+
+    /// A new trigger level that the FIFO has already reached raises the interrupt, one that it has not
+    /// reached clears it.
+    fn write_fifo_levels(&mut self, value: u32) {
+        self.fifo_levels = value;
+        if self.receive.len() < self.receive_trigger() {
+            self.raised &= !INTERRUPT_RECEIVE;
+        } else {
+            self.raised |= INTERRUPT_RECEIVE;
+        }
+    }
+}

@@ -1,0 +1,494 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! A board in memory: a physical GIC with lines, CPUs with list registers, and a guest's side of the
+//! virtual CPU interface. It checks on every step what hardware calls unpredictable.
+
+use bulkhead_machine::gic::{
+    AccessSize, Bank, Config, Frame, Gic, Hardware, ListRegister, Maintenance, Spi, Vcpu, Version,
+};
+use bulkhead_types::{IntId, Mpidr, Trigger, VcpuId};
+use std::cell::{Cell, RefCell};
+
+/// One physical interrupt.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Physical {
+    pub enabled: bool,
+    pub latch: bool,
+    pub active: bool,
+    pub edge: bool,
+    pub line: bool,
+    pub priority: u8,
+    pub target: usize,
+}
+
+impl Physical {
+    pub fn is_pending(&self) -> bool {
+        self.latch || (!self.edge && self.line)
+    }
+}
+
+/// One CPU: list registers and the guest's running priorities.
+pub struct Cpu {
+    pub lists: Vec<ListRegister>,
+    pub maintenance: Maintenance,
+    pub end_count: u32,
+    pub kicked: bool,
+    /// Priorities of what the guest acknowledged and did not end.
+    pub running: Vec<u8>,
+    pub private: Vec<Physical>,
+}
+
+/// What happened that a test may want to count.
+#[derive(Default)]
+pub struct Counters {
+    pub enables: Cell<usize>,
+    pub disables: Cell<usize>,
+    pub kicks: Cell<usize>,
+    pub list_reads: Cell<usize>,
+    pub list_writes: Cell<usize>,
+    pub maintenances: Cell<usize>,
+    pub interrupts: Cell<usize>,
+}
+
+pub struct Board {
+    pub cpus: Vec<RefCell<Cpu>>,
+    pub shared: RefCell<Vec<Physical>>,
+    pub count: Counters,
+    /// EOImode 1: ending drops the priority only.
+    pub split: Cell<bool>,
+}
+
+fn bump(counter: &Cell<usize>) {
+    counter.set(counter.get() + 1);
+}
+
+pub fn int(id: u32) -> IntId {
+    IntId::new(id).expect("tests name interrupts that exist")
+}
+
+impl Board {
+    pub fn new(cpus: usize, lists: usize) -> Self {
+        let cpu = || Cpu {
+            lists: vec![ListRegister::EMPTY; lists],
+            maintenance: Maintenance::empty(),
+            end_count: 0,
+            kicked: false,
+            running: Vec::new(),
+            private: vec![Physical::default(); 32],
+        };
+        Self {
+            cpus: (0..cpus).map(|_| RefCell::new(cpu())).collect(),
+            shared: RefCell::new(vec![Physical::default(); 1024]),
+            count: Counters::default(),
+            split: Cell::new(false),
+        }
+    }
+
+    pub fn on(&self, cpu: usize) -> On<'_> {
+        On { board: self, cpu }
+    }
+
+    pub fn physical<R>(&self, cpu: usize, id: IntId, f: impl FnOnce(&mut Physical) -> R) -> R {
+        if id.is_private() {
+            f(&mut self.cpus[cpu].borrow_mut().private[id.get() as usize])
+        } else {
+            f(&mut self.shared.borrow_mut()[id.get() as usize])
+        }
+    }
+
+    /// Drives a physical line.
+    pub fn drive(&self, cpu: usize, id: IntId, level: bool) {
+        self.physical(cpu, id, |physical| {
+            physical.latch |= physical.edge && level && !physical.line;
+            physical.line = level;
+        });
+    }
+
+    /// The interrupt that a CPU would acknowledge.
+    fn best_physical(&self, cpu: usize) -> Option<IntId> {
+        let ready = |physical: &Physical| physical.enabled && physical.is_pending() && !physical.active;
+        let private = self.cpus[cpu].borrow().private.clone();
+        let shared = self.shared.borrow();
+        let private = private.iter().enumerate().filter(|(_, physical)| ready(physical));
+        let shared =
+            shared.iter().enumerate().filter(|(_, physical)| ready(physical) && physical.target == cpu);
+        private.chain(shared).min_by_key(|(_, physical)| physical.priority).map(|(id, _)| int(id as u32))
+    }
+
+    /// ICH_MISR_EL2, as far as enabled.
+    fn wants_maintenance(&self, cpu: usize) -> bool {
+        let cpu = self.cpus[cpu].borrow();
+        let valid = |value: &&ListRegister| value.is_pending() || value.is_active();
+        let ended = |value: &ListRegister| !valid(&value) && value.reports_end();
+        let pending = |value: &ListRegister| value.is_pending() && !value.is_active();
+        cpu.lists.iter().any(ended)
+            || cpu.maintenance.contains(Maintenance::UNDERFLOW) && cpu.lists.iter().filter(valid).count() <= 1
+            || cpu.maintenance.contains(Maintenance::NO_PENDING) && !cpu.lists.iter().any(pending)
+            || cpu.maintenance.contains(Maintenance::NOT_PRESENT) && cpu.end_count != 0
+    }
+
+    /// Lets every CPU take its physical interrupts, kicks and maintenance interrupts until all is quiet.
+    pub fn settle(&self, gic: &Gic<'_>) {
+        for _ in 0..10_000 {
+            let mut quiet = true;
+            for cpu in 0..self.cpus.len() {
+                quiet &= !self.step(gic, cpu);
+            }
+            if quiet {
+                return;
+            }
+        }
+        panic!("an interrupt storm: EL2 would never get back to the guest");
+    }
+
+    fn step(&self, gic: &Gic<'_>, cpu: usize) -> bool {
+        let (vcpu, hw) = (VcpuId(cpu as u16), self.on(cpu));
+        if std::mem::take(&mut self.cpus[cpu].borrow_mut().kicked) {
+            gic.on_kick(vcpu, &hw);
+        } else if let Some(id) = self.best_physical(cpu) {
+            self.physical(cpu, id, |physical| (physical.latch, physical.active) = (false, true));
+            bump(&self.count.interrupts);
+            gic.on_interrupt(vcpu, id, &hw);
+        } else if self.wants_maintenance(cpu) {
+            bump(&self.count.maintenances);
+            gic.on_maintenance(vcpu, &hw);
+        } else {
+            return false;
+        }
+        true
+    }
+
+    /// The guest reads ICC_IAR: the interrupt and, for GICv2, the sender of an SGI.
+    pub fn acknowledge(&self, cpu: usize) -> Option<(u32, u8)> {
+        let mut cpu = self.cpus[cpu].borrow_mut();
+        let running = cpu.running.iter().min().copied().unwrap_or(u8::MAX);
+        let best = cpu.lists.iter_mut().filter(|value| value.is_pending() && !value.is_active());
+        let value = best.min_by_key(|value| value.priority()).filter(|value| value.priority() < running)?;
+        *value = value.with(ListRegister::PENDING, false).with(ListRegister::ACTIVE, true);
+        let (id, source, priority) = (value.interrupt()?.get(), value.source(), value.priority());
+        let source = if value.is_hardware() { 0 } else { source };
+        cpu.running.push(priority);
+        Some((id, source))
+    }
+
+    /// The guest writes ICC_EOIR (and, with EOImode 1, then ICC_DIR where `deactivate`).
+    pub fn end(&self, gic: &Gic<'_>, cpu: usize, id: u32, deactivate: bool) {
+        {
+            let mut cpu = self.cpus[cpu].borrow_mut();
+            if let Some(best) = (0..cpu.running.len()).min_by_key(|&n| cpu.running[n]) {
+                cpu.running.swap_remove(best);
+            }
+        }
+        if !self.split.get() {
+            self.deactivate_list(cpu, id);
+        } else if deactivate {
+            self.deactivate_by_guest(gic, cpu, id);
+        }
+    }
+
+    /// The guest writes ICC_DIR.
+    pub fn deactivate_by_guest(&self, gic: &Gic<'_>, cpu: usize, id: u32) {
+        if self.cpus[cpu].borrow().maintenance.contains(Maintenance::TRAP_DEACTIVATE) {
+            gic.deactivate(VcpuId(cpu as u16), int(id), &self.on(cpu));
+        } else {
+            self.deactivate_list(cpu, id);
+        }
+    }
+
+    fn deactivate_list(&self, cpu: usize, id: u32) {
+        let mut tied = None;
+        {
+            let mut cpu = self.cpus[cpu].borrow_mut();
+            let found =
+                cpu.lists.iter_mut().find(|value| value.is_active() && value.interrupt() == IntId::new(id));
+            match found {
+                Some(value) => {
+                    *value = value.with(ListRegister::ACTIVE, false);
+                    tied = value.is_hardware().then(|| int(value.physical()));
+                }
+                None => cpu.end_count += 1,
+            }
+        }
+        if let Some(id) = tied {
+            self.physical(cpu, id, |physical| physical.active = false);
+        }
+    }
+}
+
+/// The board as seen from one CPU.
+pub struct On<'b> {
+    pub board: &'b Board,
+    pub cpu: usize,
+}
+
+impl On<'_> {
+    fn here(&self) -> std::cell::RefMut<'_, Cpu> {
+        self.board.cpus[self.cpu].borrow_mut()
+    }
+
+    fn physical<R>(&self, vcpu: VcpuId, id: IntId, f: impl FnOnce(&mut Physical) -> R) -> R {
+        assert!(!id.is_private() || usize::from(vcpu.0) == self.cpu, "{id} is another CPU's");
+        self.board.physical(usize::from(vcpu.0), id, f)
+    }
+}
+
+impl Hardware for On<'_> {
+    fn list_registers(&self) -> usize {
+        self.here().lists.len()
+    }
+
+    fn read_list(&self, n: usize) -> ListRegister {
+        bump(&self.board.count.list_reads);
+        self.here().lists[n]
+    }
+
+    fn write_list(&self, n: usize, value: ListRegister) {
+        bump(&self.board.count.list_writes);
+        let valid = |value: ListRegister| value.is_pending() || value.is_active();
+        if valid(value) {
+            let id = value.interrupt().expect("a list register names an interrupt that exists");
+            for (other, &held) in self.here().lists.iter().enumerate() {
+                assert!(other == n || !valid(held) || held.interrupt() != Some(id), "{id} is in two lists");
+            }
+            if value.is_hardware() {
+                assert!(!(value.is_pending() && value.is_active()), "{id}: hardware, pending and active");
+                let physical = self.board.physical(self.cpu, int(value.physical()), |physical| *physical);
+                assert!(physical.active, "{id}: nothing to deactivate at its end");
+            }
+        }
+        let old = self.here().lists[n];
+        if valid(old) && old.is_hardware() && old.interrupt() != value.interrupt() {
+            // Either deactivated by now, or acknowledged and remembered: checked by the model.
+        }
+        self.here().lists[n] = value;
+    }
+
+    fn empty_lists(&self) -> u32 {
+        let empty = |value: &ListRegister| !value.is_pending() && !value.is_active() && !value.reports_end();
+        let here = self.here();
+        here.lists.iter().enumerate().filter(|(_, value)| empty(value)).fold(0, |set, (n, _)| set | 1 << n)
+    }
+
+    fn ended_lists(&self) -> u32 {
+        let ended = |value: &ListRegister| !value.is_pending() && !value.is_active() && value.reports_end();
+        let here = self.here();
+        here.lists.iter().enumerate().filter(|(_, value)| ended(value)).fold(0, |set, (n, _)| set | 1 << n)
+    }
+
+    fn take_end_count(&self) -> u32 {
+        std::mem::take(&mut self.here().end_count)
+    }
+
+    fn set_maintenance(&self, causes: Maintenance) {
+        self.here().maintenance = causes;
+    }
+
+    fn enable(&self, vcpu: VcpuId, id: IntId) {
+        bump(&self.board.count.enables);
+        self.physical(vcpu, id, |physical| physical.enabled = true);
+    }
+
+    fn disable(&self, vcpu: VcpuId, id: IntId) {
+        bump(&self.board.count.disables);
+        self.physical(vcpu, id, |physical| physical.enabled = false);
+    }
+
+    fn set_trigger(&self, vcpu: VcpuId, id: IntId, trigger: Trigger) -> Trigger {
+        // As GIC-400: those of private interrupts are fixed.
+        if id.is_private() {
+            return Trigger::Level;
+        }
+        self.physical(vcpu, id, |physical| physical.edge = trigger == Trigger::Edge);
+        trigger
+    }
+
+    fn set_priority(&self, vcpu: VcpuId, id: IntId, priority: u8) {
+        self.physical(vcpu, id, |physical| physical.priority = priority);
+    }
+
+    fn route(&self, id: IntId, to: VcpuId) {
+        self.physical(to, id, |physical| physical.target = usize::from(to.0));
+    }
+
+    fn set_pending(&self, vcpu: VcpuId, id: IntId) {
+        self.physical(vcpu, id, |physical| physical.latch = true);
+    }
+
+    fn clear_pending(&self, vcpu: VcpuId, id: IntId) {
+        self.physical(vcpu, id, |physical| physical.latch = false);
+    }
+
+    fn set_active(&self, vcpu: VcpuId, id: IntId) {
+        self.physical(vcpu, id, |physical| physical.active = true);
+    }
+
+    fn deactivate(&self, vcpu: VcpuId, id: IntId) {
+        self.physical(vcpu, id, |physical| physical.active = false);
+    }
+
+    fn pending(&self, vcpu: VcpuId, word: usize) -> u32 {
+        (0..32u32)
+            .filter(|n| {
+                let id = IntId::new(word as u32 * 32 + n);
+                id.is_some_and(|id| {
+                    self.board.physical(usize::from(vcpu.0), id, |physical| physical.is_pending())
+                })
+            })
+            .fold(0, |set, n| set | 1 << n)
+    }
+
+    fn kick(&self, vcpu: VcpuId) {
+        bump(&self.board.count.kicks);
+        assert_ne!(usize::from(vcpu.0), self.cpu, "a CPU does not kick itself");
+        self.board.cpus[usize::from(vcpu.0)].borrow_mut().kicked = true;
+    }
+}
+
+/// Storage, leaked: a test's worth.
+pub fn storage(cpus: usize, spis: usize) -> (&'static [Vcpu], &'static [Spi], &'static [Bank]) {
+    let vcpus: Vec<_> =
+        (0..cpus).map(|n| Vcpu::new(Mpidr::from_register(((n as u64 / 4) << 8) | (n as u64 % 4)))).collect();
+    let spis: Vec<_> = (0..spis).map(|_| Spi::new()).collect();
+    let banks: Vec<_> = (0..spis.len().div_ceil(32)).map(|_| Bank::new()).collect();
+    (vcpus.leak(), spis.leak(), banks.leak())
+}
+
+/// A partition: its virtual GIC, and the board under it.
+pub struct Machine {
+    pub gic: Gic<'static>,
+    pub board: Board,
+    pub version: Version,
+}
+
+pub const ENABLE: u64 = 0x100;
+pub const DISABLE: u64 = 0x180;
+pub const SET_PENDING: u64 = 0x200;
+pub const CLEAR_PENDING: u64 = 0x280;
+pub const SET_ACTIVE: u64 = 0x300;
+pub const CLEAR_ACTIVE: u64 = 0x380;
+
+impl Machine {
+    /// `cpus` vCPUs that run, 96 SPIs, all groups open; PPIs 27 and 30 and SPIs 40 to 47 and 70 are physical.
+    pub fn new(version: Version, cpus: usize, lists: usize) -> Self {
+        let (vcpus, spis, banks) = storage(cpus, 96);
+        let owned: Vec<_> = [27, 30, 70].into_iter().chain(40..48).map(int).collect();
+        let config = Config { patience: 0, ..Config::new(version) };
+        let gic = Gic::new(config, vcpus, spis, banks, &owned).expect("the storage fits");
+        let machine = Self { gic, board: Board::new(cpus, lists), version };
+        machine.gic.reset(&machine.board.on(0));
+        for cpu in 0..cpus {
+            machine.gic.reset_vcpu(VcpuId(cpu as u16), &machine.board.on(cpu));
+            machine.gic.vcpu_on(VcpuId(cpu as u16), &machine.board.on(cpu));
+        }
+        machine.write(0, 0, 3);
+        machine.settle();
+        machine
+    }
+
+    pub fn read_as(&self, cpu: usize, frame: Frame, offset: u64, size: AccessSize) -> u64 {
+        self.gic.read(VcpuId(cpu as u16), frame, offset, size, &self.board.on(cpu)).expect("no fault")
+    }
+
+    pub fn write_as(&self, cpu: usize, frame: Frame, offset: u64, size: AccessSize, value: u64) {
+        self.gic
+            .write(VcpuId(cpu as u16), frame, offset, size, value, &self.board.on(cpu))
+            .expect("no fault");
+    }
+
+    /// A word of the distributor.
+    pub fn read(&self, cpu: usize, offset: u64) -> u64 {
+        self.read_as(cpu, Frame::Distributor, offset, AccessSize::Word)
+    }
+
+    /// A word of the distributor.
+    pub fn write(&self, cpu: usize, offset: u64, value: u64) {
+        self.write_as(cpu, Frame::Distributor, offset, AccessSize::Word, value);
+    }
+
+    /// Where the register of private interrupts is: the redistributor's for GICv3.
+    fn place(&self, cpu: usize, id: u32, offset: u64) -> (Frame, u64) {
+        if id < 32 && self.version == Version::V3 {
+            (Frame::Redistributor, cpu as u64 * 0x2_0000 + 0x1_0000 + offset)
+        } else {
+            (Frame::Distributor, offset)
+        }
+    }
+
+    /// Writes the interrupt's bit to a register with a bit for each.
+    pub fn set_bit(&self, cpu: usize, family: u64, id: u32) {
+        let (frame, offset) = self.place(cpu, id, family + u64::from(id / 32) * 4);
+        self.write_as(cpu, frame, offset, AccessSize::Word, 1 << (id % 32));
+    }
+
+    pub fn bit(&self, cpu: usize, family: u64, id: u32) -> bool {
+        let (frame, offset) = self.place(cpu, id, family + u64::from(id / 32) * 4);
+        self.read_as(cpu, frame, offset, AccessSize::Word) >> (id % 32) & 1 != 0
+    }
+
+    pub fn set_priority(&self, cpu: usize, id: u32, priority: u8) {
+        let (frame, offset) = self.place(cpu, id, 0x400 + u64::from(id));
+        self.write_as(cpu, frame, offset, AccessSize::Byte, u64::from(priority));
+    }
+
+    /// Sends a shared interrupt to one vCPU.
+    pub fn route(&self, cpu: usize, id: u32, to: usize) {
+        if self.version == Version::V3 {
+            let affinity = self.gic.vcpus()[to].mpidr().affinity();
+            let offset = 0x6000 + u64::from(id) * 8;
+            self.write_as(cpu, Frame::Distributor, offset, AccessSize::Double, affinity);
+        } else {
+            let offset = 0x800 + u64::from(id);
+            self.write_as(cpu, Frame::Distributor, offset, AccessSize::Byte, 1 << to);
+        }
+    }
+
+    pub fn set_edge(&self, cpu: usize, id: u32, edge: bool) {
+        let (frame, offset) = self.place(cpu, id, 0xc00 + u64::from(id / 16) * 4);
+        let shift = id % 16 * 2 + 1;
+        let old = self.read_as(cpu, frame, offset, AccessSize::Word) & !(1 << shift);
+        self.write_as(cpu, frame, offset, AccessSize::Word, old | u64::from(edge) << shift);
+    }
+
+    /// A virtual device drives its line, from a CPU of the partition or (`None`) from another.
+    pub fn set_line(&self, cpu: Option<usize>, id: u32, level: bool) {
+        let hw = self.board.on(cpu.unwrap_or(usize::MAX));
+        self.gic.set_line(cpu.map(|cpu| VcpuId(cpu as u16)), int(id), level, &hw);
+    }
+
+    /// Sends a software generated interrupt to one vCPU.
+    pub fn send(&self, cpu: usize, id: u32, to: usize) {
+        if self.version == Version::V3 {
+            let mpidr = self.gic.vcpus()[to].mpidr();
+            let value = u64::from(id) << 24 | u64::from(mpidr.level(1)) << 16 | 1 << mpidr.level(0);
+            let register = bulkhead_machine::gic::SgiRegister::Sgi0;
+            self.gic.send_sgi_v3(VcpuId(cpu as u16), register, value, &self.board.on(cpu));
+        } else {
+            self.write(cpu, 0xf00, 1 << (16 + to) | u64::from(id));
+        }
+    }
+
+    pub fn settle(&self) {
+        self.board.settle(&self.gic);
+    }
+
+    /// The guest acknowledges, after everything has settled.
+    pub fn acknowledge(&self, cpu: usize) -> Option<u32> {
+        self.settle();
+        self.board.acknowledge(cpu).map(|(id, _)| id)
+    }
+
+    pub fn end(&self, cpu: usize, id: u32) {
+        self.board.end(&self.gic, cpu, id, true);
+        self.settle();
+    }
+
+    /// Acknowledges and ends whatever comes, in order.
+    pub fn take_all(&self, cpu: usize) -> Vec<u32> {
+        let mut order = Vec::new();
+        while let Some(id) = self.acknowledge(cpu) {
+            order.push(id);
+            assert!(order.len() < 2000, "interrupts without end: {order:?}");
+            self.end(cpu, id);
+        }
+        order
+    }
+}

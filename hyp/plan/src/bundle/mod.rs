@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The bundle: a FIT image (U-Boot's flattened image tree) with kernels, ramdisks and overlays.
+//!
+//! Image data lies in the tree (`data`) or behind it (`data-size` with `data-offset`, counted from the
+//! end of the tree rounded up to four bytes, or with `data-position`, counted from the start).
+
+mod hash;
+mod write;
+
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::ops::Range;
+
+pub use hash::{Crc32, software_crc32};
+pub use write::{Configuration as NewConfiguration, Contents, Image as NewImage, write};
+
+use crate::error::{Errors, Problem, listed, nearest};
+use crate::tree::{Node, NodeId, Tree, blob_size};
+
+/// What stands for the bundle's own tree in errors.
+const BUNDLE: &str = "bundle";
+
+/// A FIT image whose structure has been checked. Hashes are checked when an image is used.
+#[derive(Debug)]
+pub struct Bundle<'a> {
+    bytes: &'a [u8],
+    tree: Tree<'a>,
+    images: BTreeMap<&'a str, Image>,
+    crc32: Crc32,
+}
+
+#[derive(Debug)]
+struct Image {
+    node: NodeId,
+    bytes: Range<usize>,
+}
+
+/// A configuration that has been chosen.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Configuration {
+    /// Its name.
+    pub name: String,
+    /// The overlays to apply to the board's tree, in order.
+    pub overlays: Vec<String>,
+}
+
+impl<'a> Bundle<'a> {
+    /// Reads the structure of a FIT image. `crc32` computes the hash of that name, so that the caller can
+    /// use the CPU's own instructions; [`software_crc32`] works everywhere.
+    ///
+    /// # Errors
+    /// What is no FIT image, is cut short, or has an image whose data is missing.
+    pub fn parse(bytes: &'a [u8], crc32: Crc32) -> Result<Self, Errors> {
+        let tree = Tree::parse(bytes, BUNDLE)?;
+        let size = blob_size(bytes).unwrap_or(0);
+        let parent = tree
+            .by_path("/images")
+            .map(|node| node.id())
+            .ok_or_else(|| Problem::new(BUNDLE, "this is not a FIT image: its tree has no /images"))?;
+        let mut errors = Errors::new();
+        let mut images = BTreeMap::new();
+        let names: Vec<(NodeId, &'a str)> = tree.children_named(parent);
+        for (node, name) in names {
+            if let Some(place) = errors.note(place(tree.node(node), bytes, size))
+                && images.insert(name, Image { node, bytes: place }).is_some()
+            {
+                errors
+                    .push(Problem::new(BUNDLE, "two images have the same name").value(format!("\"{name}\"")));
+            }
+        }
+        errors.or(Self { bytes, tree, images, crc32 })
+    }
+
+    /// The whole file.
+    #[must_use]
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// Names of all images, sorted.
+    pub fn image_names(&self) -> impl Iterator<Item = &'a str> {
+        self.images.keys().copied()
+    }
+
+    /// Where the data of an image lies in the file, its hashes not checked.
+    #[must_use]
+    pub fn place(&self, name: &str) -> Option<Range<usize>> {
+        self.images.get(name).map(|image| image.bytes.clone())
+    }
+
+    /// An image and its place in the file, all its hashes checked. `user` names who wants it.
+    ///
+    /// # Errors
+    /// No such image; one without a hash; a hash that is wrong or of an unknown kind.
+    pub fn image(&self, name: &str) -> Result<(Range<usize>, &'a [u8]), Problem> {
+        let image = self.images.get(name).ok_or_else(|| self.no_image(name))?;
+        let data = self.bytes.get(image.bytes.clone()).unwrap_or(&[]);
+        hash::check(self.tree.node(image.node), data, self.crc32)?;
+        Ok((image.bytes.clone(), data))
+    }
+
+    fn no_image(&self, name: &str) -> Problem {
+        let problem =
+            Problem::new(BUNDLE, "the bundle has no image of this name").value(format!("\"{name}\""));
+        match nearest(name, self.image_names()) {
+            Some(near) => problem.advice(format!("Did you mean \"{near}\"?")),
+            None => problem.advice(format!("It has {}", listed(self.image_names()))),
+        }
+    }
+
+    /// Chooses the configuration for a board: the one for the first (most specific) of the board's
+    /// `compatible` strings that any configuration lists, else the default one.
+    ///
+    /// # Errors
+    /// No configuration fits, or the one that fits is malformed.
+    pub fn configuration(&self, compatible: &[String]) -> Result<Configuration, Problem> {
+        let parent = self
+            .tree
+            .by_path("/configurations")
+            .ok_or_else(|| Problem::new(BUNDLE, "it has no /configurations, so no overlay to apply"))?;
+        let fitting =
+            compatible.iter().find_map(|board| parent.children().find(|node| node.is_compatible(board)));
+        let default = || {
+            let name = parent.string("default")?;
+            parent.children().find(|node| node.name() == name)
+        };
+        let node = fitting.or_else(default).ok_or_else(|| {
+            Problem::new(
+                "bundle, /configurations",
+                "no configuration is for this board, and none is the default",
+            )
+            .value(listed(compatible))
+            .advice(format!(
+                "There are configurations for {}",
+                listed(parent.children().flat_map(|node| node.strings("compatible")))
+            ))
+        })?;
+        let overlays = node.strings("fdt").map(String::from).collect();
+        Ok(Configuration { name: node.name().into(), overlays })
+    }
+
+    /// The board's tree with the overlays of the fitting configuration applied. A configuration needs none
+    /// where firmware has merged them: the board's tree has the partitions already.
+    ///
+    /// # Errors
+    /// No configuration fits; an overlay is missing, damaged, or does not apply.
+    pub fn merge(&self, mut board: Tree<'a>) -> Result<Tree<'a>, Errors> {
+        let compatible: Vec<String> = board.root().strings("compatible").map(String::from).collect();
+        let configuration = self.configuration(&compatible)?;
+        if configuration.overlays.is_empty() && board.root().child("partitions").is_none() {
+            return Err(Problem::new(
+                format!("bundle, /configurations/{}", configuration.name),
+                "a configuration needs the names of its overlays, unless the board's tree has /partitions",
+            )
+            .property("fdt")
+            .into());
+        }
+        for name in &configuration.overlays {
+            let (_, blob) = self.image(name)?;
+            crate::overlay::apply(&mut board, blob, &format!("overlay {name}"))?;
+        }
+        Ok(board)
+    }
+}
+
+/// Where the data of an image lies in the file.
+fn place(node: Node<'_, '_>, bytes: &[u8], tree_size: usize) -> Result<Range<usize>, Problem> {
+    let problem = |rule: &'static str| Problem::new(format!("bundle, {}", node.path()), rule);
+    if let Some(data) = node.property("data") {
+        // Borrowed from the file by construction, so the difference of the addresses is the place in it.
+        let start = (data.as_ptr() as usize).wrapping_sub(bytes.as_ptr() as usize);
+        return start
+            .checked_add(data.len())
+            .filter(|end| *end <= bytes.len())
+            .map(|end| start..end)
+            .ok_or_else(|| problem("its data is not in the bundle"));
+    }
+    let number = |name: &str| node.cells(name).number().and_then(|number| usize::try_from(number).ok());
+    let size = number("data-size")
+        .ok_or_else(|| problem("an image needs data, or data-size with data-offset or data-position"))?;
+    let start = match (number("data-position"), number("data-offset")) {
+        (Some(position), _) => Some(position),
+        (None, Some(offset)) => {
+            tree_size.checked_next_multiple_of(4).and_then(|base| base.checked_add(offset))
+        }
+        (None, None) => {
+            return Err(problem("an image with data-size needs data-offset or data-position"));
+        }
+    };
+    let end = start.and_then(|start| start.checked_add(size));
+    match (start, end) {
+        (Some(start), Some(end)) if end <= bytes.len() => Ok(start..end),
+        _ => Err(problem("the bundle is cut short: the data of this image lies past its end")
+            .value(format!("{size} bytes"))
+            .advice("Copy the whole bundle, or pack it again")),
+    }
+}

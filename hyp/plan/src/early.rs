@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What boot must know before there is a heap: the console, the number of CPUs, where the bundle is,
+//! and where a free range of memory is. Nothing here allocates.
+
+use bulkhead_types::{Hpa, Range, align_up};
+use dtoolkit::fdt::{Fdt, FdtNode};
+use dtoolkit::{Node, Property};
+
+use crate::tree::{Cells, Strings, through};
+
+/// The deepest path of a console, in nodes.
+const MAX_PATH: usize = 16;
+
+/// An entry of a spin table: one address (Devicetree Specification, 3.8.1).
+pub(crate) const SPIN_TABLE_SIZE: u64 = 8;
+
+/// Which driver a console takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ConsoleKind {
+    /// Arm's PrimeCell UART (DDI 0183), or the subset of it in the Base System Architecture.
+    Pl011,
+    /// The auxiliary UART of Broadcom's BCM2835 and its successors.
+    MiniUart,
+}
+
+/// `compatible` strings of the consoles that Bulkhead can drive.
+const CONSOLES: &[(&str, ConsoleKind)] = &[
+    ("arm,pl011", ConsoleKind::Pl011),
+    ("arm,sbsa-uart", ConsoleKind::Pl011),
+    ("brcm,bcm2835-aux-uart", ConsoleKind::MiniUart),
+];
+
+/// `compatible` of the power manager (Linux's `soc/bcm/brcm,bcm2835-pm.yaml`).
+pub(crate) const POWER_MANAGER: &str = "brcm,bcm2835-pm-wdt";
+
+impl ConsoleKind {
+    /// The driver for the first `compatible` string that has one.
+    pub(crate) fn of<'t>(mut compatible: impl Iterator<Item = &'t str>) -> Option<Self> {
+        compatible.find_map(|string| CONSOLES.iter().find(|(name, _)| *name == string).map(|(_, kind)| *kind))
+    }
+}
+
+/// The board's console, as far as writing to it needs. Its interrupt is in [`crate::board::Console`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Console {
+    /// Which driver it takes.
+    pub kind: ConsoleKind,
+    /// Its registers.
+    pub registers: Range<Hpa>,
+}
+
+/// The path in `stdout-path`, without the options behind a colon (Devicetree Specification, 3.6).
+pub(crate) fn without_options(stdout: &str) -> &str {
+    stdout.split_once(':').map_or(stdout, |(path, _)| path)
+}
+
+/// The console that `/chosen/stdout-path` names; `None` if it names none, or none that can be driven.
+#[must_use]
+pub fn console(fdt: &Fdt<'_>) -> Option<Console> {
+    let root = fdt.root();
+    let chosen = root.child("chosen")?;
+    let stdout = string(&chosen, "stdout-path").or_else(|| string(&chosen, "linux,stdout-path"))?;
+    let name = without_options(stdout);
+    let path = if name.starts_with('/') { name } else { string(&root.child("aliases")?, name)? };
+
+    let mut chain: [Option<FdtNode<'_>>; MAX_PATH] = [None; MAX_PATH];
+    let mut node = root;
+    let mut slots = chain.iter_mut();
+    for part in path.split('/').filter(|part| !part.is_empty()) {
+        *slots.next()? = Some(node);
+        node = node.child(part)?;
+    }
+    let kind = ConsoleKind::of(Strings::new(value(&node, "compatible")?))?;
+
+    let registers = first_registers(&node, || chain.iter().rev().flatten())?;
+    Some(Console { kind, registers })
+}
+
+/// The first range in `reg` as the CPUs see it. `buses` are the nodes above, the nearest first.
+fn first_registers<'n, 't: 'n, B>(node: &FdtNode<'t>, buses: impl Fn() -> B) -> Option<Range<Hpa>>
+where
+    B: Iterator<Item = &'n FdtNode<'t>>,
+{
+    let bus = buses().next()?;
+    let mut reg = Cells::new(value(node, "reg")?);
+    let mut address = reg.take_number(address_cells(bus))?;
+    let size = reg.take_number(size_cells(bus))?;
+    for (bus, above) in buses().zip(buses().skip(1)) {
+        let cells = [address_cells(bus), address_cells(above), size_cells(bus)];
+        address = through(value(bus, "ranges")?, cells, address, size)?;
+    }
+    Range::<Hpa>::new(Hpa(address), size)
+}
+
+/// The power manager of Broadcom's BCM2835 family, which resets a board without PSCI and powers it off:
+/// a device on one of the buses at the root.
+#[must_use]
+pub fn power_manager(fdt: &Fdt<'_>) -> Option<Range<Hpa>> {
+    let root = fdt.root();
+    root.children().find_map(|bus| {
+        let is_manager = |node: &FdtNode<'_>| {
+            value(node, "compatible")
+                .is_some_and(|names| Strings::new(names).any(|name| name == POWER_MANAGER))
+        };
+        let node = bus.children().find(|node| is_manager(node) && is_available(node))?;
+        first_registers(&node, || [&bus, &root].into_iter())
+    })
+}
+
+/// How many CPUs the tree lists, usable or not: enough to size per-CPU memory.
+#[must_use]
+pub fn cpu_count(fdt: &Fdt<'_>) -> usize {
+    fdt.root().child("cpus").map_or(0, |cpus| cpus.children().filter(is_cpu).count())
+}
+
+/// Whether a child of `/cpus` is a CPU, not a `cpu-map`, a cache or an idle state.
+fn is_cpu(node: &FdtNode<'_>) -> bool {
+    value(node, "device_type") == Some(b"cpu\0") || node.name_without_address() == "cpu"
+}
+
+/// Where the firmware put the initial ramdisk, which is the bundle.
+#[must_use]
+pub fn bundle(fdt: &Fdt<'_>) -> Option<Range<Hpa>> {
+    let chosen = fdt.root().child("chosen")?;
+    let address = |name| Cells::new(value(&chosen, name)?).number();
+    let start = address("linux,initrd-start")?;
+    let size = address("linux,initrd-end")?.checked_sub(start)?;
+    if size == 0 { None } else { Range::<Hpa>::new(Hpa(start), size) }
+}
+
+/// The lowest free range of `size` bytes of memory, aligned to `align` (a power of two), that touches
+/// neither a memory reservation nor anything in `taken`.
+#[must_use]
+pub fn free_range(fdt: &Fdt<'_>, taken: &[Range<Hpa>], size: u64, align: u64) -> Option<Range<Hpa>> {
+    let mut best: Option<Range<Hpa>> = None;
+    for_each_memory(fdt, |bank| {
+        let found = free_in(fdt, taken, bank, size, align);
+        if let Some(found) = found.filter(|found| best.is_none_or(|best| found.start() < best.start())) {
+            best = Some(found);
+        }
+    });
+    best
+}
+
+fn free_in(
+    fdt: &Fdt<'_>,
+    taken: &[Range<Hpa>],
+    bank: Range<Hpa>,
+    size: u64,
+    align: u64,
+) -> Option<Range<Hpa>> {
+    let mut candidate = bank.start();
+    loop {
+        let found = Range::<Hpa>::new(Hpa(align_up(candidate.0, align)?), size)?;
+        if !bank.covers(&found) {
+            return None;
+        }
+        // The furthest end of what is in the way: every round moves on, so there are no more rounds
+        // than reservations.
+        let mut end: Option<Hpa> = None;
+        let mut mark = |range: Range<Hpa>| {
+            if range.overlaps(&found) {
+                end = end.max(Some(range.end()));
+            }
+        };
+        taken.iter().copied().for_each(&mut mark);
+        for_each_reservation(fdt, mark);
+        match end {
+            None => return Some(found),
+            Some(end) => candidate = end,
+        }
+    }
+}
+
+fn for_each_memory(fdt: &Fdt<'_>, mut visit: impl FnMut(Range<Hpa>)) {
+    let root = fdt.root();
+    let is_memory =
+        |node: &FdtNode<'_>| value(node, "device_type") == Some(b"memory\0") && is_available(node);
+    for node in root.children().filter(is_memory) {
+        for_each_reg(&root, &node, &mut visit);
+    }
+}
+
+fn for_each_reservation(fdt: &Fdt<'_>, mut visit: impl FnMut(Range<Hpa>)) {
+    for entry in fdt.memory_reservations() {
+        if let Some(range) = Range::<Hpa>::new(Hpa(entry.address()), entry.size()) {
+            visit(range);
+        }
+    }
+    let root = fdt.root();
+    if let Some(parent) = root.child("reserved-memory") {
+        for node in parent.children().filter(is_available) {
+            for_each_reg(&parent, &node, &mut visit);
+        }
+    }
+    // CPUs that wait at a spin table read it until they are started.
+    for cpu in root.child("cpus").iter().flat_map(|cpus| cpus.children()) {
+        let address = value(&cpu, "cpu-release-addr").and_then(|value| Cells::new(value).number());
+        if let Some(table) = address.and_then(|address| Range::<Hpa>::new(Hpa(address), SPIN_TABLE_SIZE)) {
+            visit(table);
+        }
+    }
+}
+
+fn for_each_reg(bus: &FdtNode<'_>, node: &FdtNode<'_>, visit: &mut impl FnMut(Range<Hpa>)) {
+    let (address_cells, size_cells) = (address_cells(bus), size_cells(bus));
+    let mut cells = Cells::new(value(node, "reg").unwrap_or(&[]));
+    while !cells.is_empty() {
+        let (Some(start), Some(size)) = (cells.take_number(address_cells), cells.take_number(size_cells))
+        else {
+            return;
+        };
+        if let Some(range) = Range::<Hpa>::new(Hpa(start), size) {
+            visit(range);
+        }
+        if address_cells == 0 && size_cells == 0 {
+            return;
+        }
+    }
+}
+
+fn value<'a>(node: &FdtNode<'a>, name: &str) -> Option<&'a [u8]> {
+    node.properties().find(|property| property.name() == name)?.value_as::<&'a [u8]>().ok()
+}
+
+fn string<'a>(node: &FdtNode<'a>, name: &str) -> Option<&'a str> {
+    Strings::new(value(node, name)?).next()
+}
+
+fn is_available(node: &FdtNode<'_>) -> bool {
+    value(node, "status").is_none_or(|status| matches!(status, b"okay\0" | b"ok\0"))
+}
+
+fn address_cells(node: &FdtNode<'_>) -> u32 {
+    value(node, "#address-cells").and_then(|value| Cells::new(value).u32()).unwrap_or(2)
+}
+
+fn size_cells(node: &FdtNode<'_>) -> u32 {
+    value(node, "#size-cells").and_then(|value| Cells::new(value).u32()).unwrap_or(1)
+}

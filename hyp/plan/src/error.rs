@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What is wrong with a configuration, said so that its author can put it right.
+
+use alloc::borrow::Cow;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+
+/// One thing that is wrong: where, what was found, the rule that it breaks, and what to do.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Problem {
+    /// Path of the node, or what stands in its place (`"bundle"`).
+    pub node: String,
+    /// The property of that node, if one is to blame.
+    pub property: Option<Cow<'static, str>>,
+    /// The offending value, as it would be written in source.
+    pub value: Option<String>,
+    /// The rule that is broken, without a full stop.
+    pub rule: Cow<'static, str>,
+    /// What to do about it, without a full stop; or a question.
+    pub advice: Option<Cow<'static, str>>,
+}
+
+impl Problem {
+    /// A problem with `node`: `rule` says what is not as it must be.
+    #[must_use]
+    pub fn new(node: impl Into<String>, rule: impl Into<Cow<'static, str>>) -> Self {
+        Self { node: node.into(), property: None, value: None, rule: rule.into(), advice: None }
+    }
+
+    /// Names the property.
+    #[must_use]
+    pub fn property(mut self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.property = Some(name.into());
+        self
+    }
+
+    /// Shows the value.
+    #[must_use]
+    pub fn value(mut self, value: impl Into<String>) -> Self {
+        self.value = Some(value.into());
+        self
+    }
+
+    /// Says what to do.
+    #[must_use]
+    pub fn advice(mut self, advice: impl Into<Cow<'static, str>>) -> Self {
+        self.advice = Some(advice.into());
+        self
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.node)?;
+        match (&self.property, &self.value) {
+            (Some(property), Some(value)) => write!(f, "{property} = {value}: ")?,
+            (Some(property), None) => write!(f, "{property}: ")?,
+            (None, Some(value)) => write!(f, "{value}: ")?,
+            (None, None) => {}
+        }
+        write!(f, "{}.", self.rule)?;
+        if let Some(advice) = &self.advice {
+            write!(f, " {advice}{}", if advice.ends_with('?') { "" } else { "." })?;
+        }
+        Ok(())
+    }
+}
+
+impl core::error::Error for Problem {}
+
+/// All that is wrong, in the order in which it was found. Never empty when returned as an error.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Errors(pub Vec<Problem>);
+
+impl Errors {
+    /// No errors yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Adds one.
+    pub fn push(&mut self, problem: Problem) {
+        self.0.push(problem);
+    }
+
+    /// Keeps a success, notes a failure.
+    pub fn note<T>(&mut self, result: Result<T, Problem>) -> Option<T> {
+        result.map_err(|problem| self.push(problem)).ok()
+    }
+
+    /// Keeps a success, notes every failure.
+    pub fn note_all<T>(&mut self, result: Result<T, Self>) -> Option<T> {
+        result.map_err(|errors| self.0.extend(errors.0)).ok()
+    }
+
+    /// `value` if nothing is wrong, otherwise the errors.
+    ///
+    /// # Errors
+    /// When any problem has been noted.
+    pub fn or<T>(self, value: T) -> Result<T, Self> {
+        if self.0.is_empty() { Ok(value) } else { Err(self) }
+    }
+}
+
+impl From<Problem> for Errors {
+    fn from(problem: Problem) -> Self {
+        Self(alloc::vec![problem])
+    }
+}
+
+impl fmt::Display for Errors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, problem) in self.0.iter().enumerate() {
+            if number > 0 {
+                writeln!(f)?;
+            }
+            write!(f, "{problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl core::error::Error for Errors {}
+
+/// Lists names as prose: `a, b and c`.
+pub(crate) fn listed<T: fmt::Display>(items: impl IntoIterator<Item = T>) -> String {
+    let words: Vec<String> = items.into_iter().map(|item| alloc::format!("{item}")).collect();
+    match words.split_last() {
+        None => String::from("none"),
+        Some((only, [])) => only.clone(),
+        Some((last, rest)) => alloc::format!("{} and {last}", rest.join(", ")),
+    }
+}
+
+/// The candidate that `word` was probably meant to be: at most a third of its letters differ.
+pub(crate) fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
+    let limit = word.len().div_ceil(3);
+    let scored = candidates.into_iter().map(|candidate| (distance(word, candidate), candidate));
+    scored.filter(|(distance, _)| *distance <= limit).min_by_key(|(distance, _)| *distance).map(|(_, c)| c)
+}
+
+/// Levenshtein's distance between two short words, in bytes. Words over 64 bytes are far from all.
+fn distance(a: &str, b: &str) -> usize {
+    if a.len() > 64 || b.len() > 64 {
+        return usize::MAX;
+    }
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut diagonal = i;
+        let mut left = i.saturating_add(1);
+        if let Some(first) = row.first_mut() {
+            *first = left;
+        }
+        for (cell, y) in row.iter_mut().skip(1).zip(b.bytes()) {
+            let substituted = diagonal.saturating_add(usize::from(x != y));
+            diagonal = *cell;
+            left = substituted.min(diagonal.saturating_add(1)).min(left.saturating_add(1));
+            *cell = left;
+        }
+    }
+    row.last().copied().unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn distance_is_levenshteins() {
+        assert_eq!(distance("kitten", "sitting"), 3);
+        assert_eq!(distance("", "abc"), 3);
+        assert_eq!(distance("abc", ""), 3);
+        assert_eq!(distance("kernel", "kernel"), 0);
+    }
+
+    #[test]
+    fn the_nearest_word_is_offered_only_if_near() {
+        assert_eq!(nearest("kernal", ["cpus", "kernel", "memory"]), Some("kernel"));
+        assert_eq!(nearest("xyzzy", ["cpus", "kernel", "memory"]), None);
+    }
+
+    #[test]
+    fn names_are_listed_as_prose() {
+        assert_eq!(listed::<u32>([]), "none");
+        assert_eq!(listed([1]), "1");
+        assert_eq!(listed([1, 2, 3]), "1, 2 and 3");
+    }
+
+    #[test]
+    fn a_problem_reads_as_a_sentence() {
+        let problem = Problem::new("/partitions/a", "the board has no such CPU")
+            .property("cpus")
+            .value("<7>")
+            .advice("Its CPUs are 0 and 1");
+        assert_eq!(
+            alloc::format!("{problem}"),
+            "/partitions/a: cpus = <7>: the board has no such CPU. Its CPUs are 0 and 1."
+        );
+    }
+}

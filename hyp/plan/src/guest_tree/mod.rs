@@ -1,0 +1,318 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The device tree that a guest sees: QEMU's virtual board with just what the partition has.
+
+mod copy;
+mod own;
+mod primary;
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::ops::Range as Bytes;
+
+use bulkhead_types::{CpuIndex, IntId, Ipa, Range, Trigger, VcpuId};
+
+use crate::board::Board;
+use crate::error::Problem;
+use crate::partition::Access;
+use crate::plan::{Device, GuestGic, GuestUart, Memory};
+use crate::tree::{NodeId, Tree};
+
+const GIC_PHANDLE: u32 = 1;
+const UART_CLOCK_PHANDLE: u32 = 2;
+
+/// The rate that a PL011's registers count from; a virtual one ignores it.
+const UART_CLOCK: u32 = 24_000_000;
+const KASLR_SEED_SIZE: usize = 8;
+const RNG_SEED_SIZE: usize = 32;
+
+/// The flag of a specifier for an active-high level, the only one that the GIC's inputs know.
+const LEVEL_HIGH: u32 = 4;
+const EDGE_RISING: u32 = 1;
+
+/// What a guest's tree is written from.
+pub(crate) struct Guest<'g, 'a> {
+    pub(crate) board: &'g Board,
+    /// The board's tree.
+    pub(crate) tree: &'g Tree<'a>,
+    pub(crate) name: &'g str,
+    pub(crate) bootargs: Option<&'g str>,
+    pub(crate) cpus: &'g [CpuIndex],
+    pub(crate) memory: &'g [Memory],
+    pub(crate) devices: &'g [Device],
+    pub(crate) gic: &'g GuestGic,
+    pub(crate) uart: Option<&'g GuestUart>,
+    pub(crate) initrd: Option<Range<Ipa>>,
+    /// For the primary partition, whose tree is the board's: the nodes that are not for it.
+    pub(crate) not_primarys: Option<&'g [NodeId]>,
+}
+
+/// A guest's tree, not yet placed.
+pub(crate) struct GuestBlob {
+    pub(crate) blob: Vec<u8>,
+    pub(crate) kaslr_seed: Option<Bytes<usize>>,
+    pub(crate) rng_seed: Option<Bytes<usize>>,
+}
+
+/// Writes the tree. Warnings are about what of a device's node could not be taken over.
+pub(crate) fn write(guest: &Guest<'_, '_>, warnings: &mut Vec<Problem>) -> GuestBlob {
+    flatten(&make(guest, warnings))
+}
+
+pub(crate) use own::own;
+
+/// The tree that a guest sees unless it brings its own.
+fn make<'g>(guest: &Guest<'g, '_>, warnings: &mut Vec<Problem>) -> Tree<'g> {
+    match guest.not_primarys {
+        Some(not_primarys) => primary::make(guest, not_primarys),
+        None => generate(guest, warnings),
+    }
+}
+
+/// QEMU's virtual board with just what the partition has.
+fn generate<'g>(guest: &Guest<'g, '_>, warnings: &mut Vec<Problem>) -> Tree<'g> {
+    let mut tree = Tree::new();
+    let root = NodeId::ROOT;
+    tree.set_strings(root, "compatible", &["linux,dummy-virt"]);
+    tree.set_string(root, "model", &format!("Bulkhead partition {} on {}", guest.name, guest.board.model));
+    tree.set_cells(root, "#address-cells", &[2]);
+    tree.set_cells(root, "#size-cells", &[2]);
+    tree.set_cells(root, "interrupt-parent", &[GIC_PHANDLE]);
+    guest.chosen(&mut tree);
+    guest.aliases(&mut tree);
+    guest.memory(&mut tree);
+    guest.cpus(&mut tree);
+    psci(&mut tree);
+    guest.timer(&mut tree);
+    guest.gic(&mut tree);
+    guest.uart(&mut tree, UART_CLOCK_PHANDLE);
+    copy::Copier::new(guest, &mut tree, warnings).devices();
+    tree
+}
+
+/// The blob, and where its seeds are.
+fn flatten(tree: &Tree<'_>) -> GuestBlob {
+    let chosen = tree.by_path("/chosen").map_or(NodeId::ROOT, |chosen| chosen.id());
+    let written = tree.to_blob_with_places(&[(chosen, "kaslr-seed"), (chosen, "rng-seed")]);
+    let mut places = written.places.into_iter();
+    let (kaslr_seed, rng_seed) = (places.next().flatten(), places.next().flatten());
+    GuestBlob { blob: written.blob, kaslr_seed, rng_seed }
+}
+
+/// The child of the root with this name, made if it is not there.
+fn at_root<'t>(tree: &mut Tree<'t>, name: &'static str) -> NodeId {
+    match tree.root().child(name).map(|node| node.id()) {
+        Some(node) => node,
+        None => tree.add_node(NodeId::ROOT, name),
+    }
+}
+
+impl Guest<'_, '_> {
+    fn chosen(&self, tree: &mut Tree<'_>) {
+        let chosen = at_root(tree, "chosen");
+        if let Some(uart) = self.uart {
+            tree.set_string(chosen, "stdout-path", &uart_path(uart));
+        }
+        self.boot(tree, chosen);
+        self.seeds(tree, chosen);
+    }
+
+    /// What only this start of this partition knows: the command line and the ramdisk.
+    fn boot(&self, tree: &mut Tree<'_>, chosen: NodeId) {
+        if let Some(bootargs) = self.bootargs {
+            tree.set_string(chosen, "bootargs", bootargs);
+        }
+        if let Some(initrd) = self.initrd {
+            tree.set_cells(chosen, "linux,initrd-start", &wide(initrd.start().0));
+            tree.set_cells(chosen, "linux,initrd-end", &wide(initrd.end().0));
+        }
+    }
+
+    /// Room for entropy, where the board has any.
+    fn seeds(&self, tree: &mut Tree<'_>, chosen: NodeId) {
+        let entropy = &self.board.entropy;
+        if !(entropy.rng_seed.is_empty() && entropy.kaslr_seed.is_empty()) {
+            tree.set(chosen, "kaslr-seed", alloc::vec![0; KASLR_SEED_SIZE]);
+            tree.set(chosen, "rng-seed", alloc::vec![0; RNG_SEED_SIZE]);
+        }
+    }
+
+    fn aliases(&self, tree: &mut Tree<'_>) {
+        if let Some(uart) = self.uart {
+            let aliases = at_root(tree, "aliases");
+            tree.set_string(aliases, "serial0", &uart_path(uart));
+        }
+    }
+
+    /// One node for each stretch that is contiguous for the guest and has the same rights. An operating
+    /// system takes all that is called memory for its own use: what it may not write is a ROM (Linux's
+    /// `mtd/mtd-physmap.yaml`), and what it may not execute is reserved.
+    fn memory(&self, tree: &mut Tree<'_>) {
+        let mut stretches: Vec<(u64, u64, Access)> = Vec::with_capacity(self.memory.len());
+        for memory in self.memory {
+            let (start, size, access) = (memory.guest.0, memory.frames.size(), memory.access);
+            let touches =
+                |last: &&mut (u64, u64, Access)| last.0.saturating_add(last.1) == start && last.2 == access;
+            match stretches.last_mut().filter(touches) {
+                Some((_, length, _)) => *length = length.saturating_add(size),
+                None => stretches.push((start, size, access)),
+            }
+        }
+        for (start, size, access) in stretches {
+            let reg = self.root_reg(start, size);
+            if !access.write {
+                let node = tree.add_node(NodeId::ROOT, format!("rom@{start:x}"));
+                tree.set_string(node, "compatible", "mtd-rom");
+                tree.set_cells(node, "reg", &reg);
+                tree.set_cells(node, "bank-width", &[4]);
+                continue;
+            }
+            let node = tree.add_node(NodeId::ROOT, format!("memory@{start:x}"));
+            tree.set_string(node, "device_type", "memory");
+            tree.set_cells(node, "reg", &reg);
+            if !access.execute {
+                let (address_cells, size_cells) = self.root_cells();
+                let reserved = at_root(tree, "reserved-memory");
+                tree.set_cells(reserved, "#address-cells", &[address_cells]);
+                tree.set_cells(reserved, "#size-cells", &[size_cells]);
+                tree.set(reserved, "ranges", &[][..]);
+                let node = tree.add_node(reserved, format!("no-execute@{start:x}"));
+                tree.set_cells(node, "reg", &reg);
+            }
+        }
+    }
+
+    /// Cells of addresses and of sizes at the root: the board's where its tree is the guest's.
+    fn root_cells(&self) -> (u32, u32) {
+        match self.not_primarys {
+            Some(_) => (self.tree.root().address_cells(), self.tree.root().size_cells()),
+            None => (2, 2),
+        }
+    }
+
+    /// A `reg` at the root.
+    fn root_reg(&self, start: u64, size: u64) -> Vec<u32> {
+        let (address_cells, size_cells) = self.root_cells();
+        let number = |value: u64, cells: u32| {
+            let [high, low] = wide(value);
+            let high = if cells > 1 { Some(high) } else { None };
+            high.into_iter().chain(core::iter::once(low))
+        };
+        number(start, address_cells).chain(number(size, size_cells)).collect()
+    }
+
+    fn cpus(&self, tree: &mut Tree<'_>) {
+        let cpus = tree.add_node(NodeId::ROOT, "cpus");
+        tree.set_cells(cpus, "#address-cells", &[1]);
+        tree.set_cells(cpus, "#size-cells", &[0]);
+        for (vcpu, cpu) in (0..).map(VcpuId).zip(self.cpus) {
+            let affinity = vcpu.mpidr().affinity() as u32;
+            let node = tree.add_node(cpus, format!("cpu@{affinity:x}"));
+            tree.set_string(node, "device_type", "cpu");
+            if let Some(cpu) = self.board.cpus.get(usize::from(cpu.0)) {
+                let compatible: Vec<&str> = cpu.compatible.iter().map(String::as_str).collect();
+                tree.set_strings(node, "compatible", &compatible);
+            }
+            tree.set_cells(node, "reg", &[affinity]);
+            tree.set_string(node, "enable-method", "psci");
+        }
+    }
+
+    /// The board's own timer interrupts: a guest has the timers themselves.
+    fn timer(&self, tree: &mut Tree<'_>) {
+        let timer = &self.board.timer;
+        let node = tree.add_node(NodeId::ROOT, "timer");
+        tree.set_string(node, "compatible", "arm,armv8-timer");
+        // A guest has no secure and no EL2 timer; the positions are the binding's all the same.
+        let secure = timer.secure.unwrap_or(timer.physical);
+        let ids = [Some(secure), Some(timer.physical), Some(timer.virtual_timer), timer.hypervisor];
+        let cells: Vec<u32> =
+            ids.into_iter().flatten().flat_map(|id| self.private(id, timer.flags)).collect();
+        tree.set_cells(node, "interrupts", &cells);
+        if timer.always_on {
+            tree.set(node, "always-on", &[][..]);
+        }
+    }
+
+    /// A specifier for a private interrupt; a GICv2's has the mask of its CPUs in bits 15:8.
+    fn private(&self, id: IntId, flags: u32) -> [u32; 3] {
+        let mask = match self.gic {
+            GuestGic::V2 { .. } => self.cpus.iter().fold(0u32, |mask, _| mask << 1 | 1) & 0xff,
+            GuestGic::V3 { .. } => 0,
+        };
+        [1, id.get().saturating_sub(16), mask << 8 | flags]
+    }
+
+    fn gic(&self, tree: &mut Tree<'_>) {
+        let parts = self.gic.registers(self.cpus.len());
+        let start = parts.first().map_or(0, |(range, _)| range.start().0);
+        let node = tree.add_node(NodeId::ROOT, format!("interrupt-controller@{start:x}"));
+        tree.set_string(
+            node,
+            "compatible",
+            match self.gic {
+                GuestGic::V2 { .. } => "arm,cortex-a15-gic",
+                GuestGic::V3 { .. } => "arm,gic-v3",
+            },
+        );
+        tree.set_cells(node, "#interrupt-cells", &[3]);
+        tree.set_cells(node, "#address-cells", &[0]);
+        tree.set(node, "interrupt-controller", &[][..]);
+        let reg: Vec<u32> = parts
+            .iter()
+            .flat_map(|(range, _)| [wide(range.start().0), wide(range.size())])
+            .flatten()
+            .collect();
+        tree.set_cells(node, "reg", &reg);
+        tree.set_cells(node, "phandle", &[GIC_PHANDLE]);
+    }
+
+    fn uart(&self, tree: &mut Tree<'_>, clock_phandle: u32) {
+        let Some(uart) = self.uart else { return };
+        let clock = tree.add_node(NodeId::ROOT, format!("clock-{UART_CLOCK}"));
+        tree.set_string(clock, "compatible", "fixed-clock");
+        tree.set_cells(clock, "#clock-cells", &[0]);
+        tree.set_cells(clock, "clock-frequency", &[UART_CLOCK]);
+        tree.set_cells(clock, "phandle", &[clock_phandle]);
+
+        let node = tree.add_node(NodeId::ROOT, uart_name(uart));
+        tree.set_strings(node, "compatible", &["arm,pl011", "arm,primecell"]);
+        let registers = uart.registers().map_or(0, |range| range.size());
+        tree.set_cells(node, "reg", &self.root_reg(uart.base.0, registers));
+        tree.set_cells(node, "interrupts", &shared(uart.interrupt, Trigger::Level));
+        tree.set_strings(node, "clock-names", &["uartclk", "apb_pclk"]);
+        tree.set_cells(node, "clocks", &[clock_phandle, clock_phandle]);
+    }
+}
+
+fn psci(tree: &mut Tree<'_>) {
+    let node = tree.add_node(NodeId::ROOT, "psci");
+    describe_psci(tree, node);
+}
+
+/// The power interface that every guest has (Linux's `arm/psci.yaml`).
+fn describe_psci(tree: &mut Tree<'_>, node: NodeId) {
+    tree.set_strings(node, "compatible", &["arm,psci-1.0", "arm,psci-0.2"]);
+    tree.set_string(node, "method", "hvc");
+}
+
+fn uart_name(uart: &GuestUart) -> String {
+    format!("serial@{:x}", uart.base.0)
+}
+
+fn uart_path(uart: &GuestUart) -> String {
+    format!("/{}", uart_name(uart))
+}
+
+fn wide(value: u64) -> [u32; 2] {
+    [(value >> 32) as u32, value as u32]
+}
+
+/// A specifier for a shared interrupt.
+fn shared(id: IntId, trigger: Trigger) -> [u32; 3] {
+    let flags = match trigger {
+        Trigger::Level => LEVEL_HIGH,
+        Trigger::Edge => EDGE_RISING,
+    };
+    [0, id.get().saturating_sub(u32::from(IntId::FIRST_SHARED)), flags]
+}

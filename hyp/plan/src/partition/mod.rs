@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The binding: what a `bulkhead,partition` node may say. `docs/binding.md` is its description for users.
+
+mod read;
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use bulkhead_types::Ipa;
+
+use crate::tree::NodeId;
+pub(crate) use read::read;
+
+/// `compatible` of the node that holds the partitions.
+pub const PARTITIONS: &str = "bulkhead,partitions";
+/// `compatible` of a partition.
+pub const PARTITION: &str = "bulkhead,partition";
+/// The guest-physical address space: 40 bits, which every CPU with EL2 can translate.
+pub const ADDRESS_BITS: u32 = 40;
+
+/// When a partition that stopped starts again by itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Restart {
+    /// Only on its own request (PSCI SYSTEM_RESET).
+    #[default]
+    Never,
+    /// Also after a fault that it cannot recover from.
+    OnCrash,
+    /// Also after it powered itself off.
+    Always,
+}
+
+/// What a guest may do with memory beside reading it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Access {
+    /// Write to it.
+    pub write: bool,
+    /// Execute from it.
+    pub execute: bool,
+}
+
+impl Access {
+    /// Everything: ordinary memory.
+    pub const ALL: Self = Self { write: true, execute: true };
+}
+
+/// A range of memory that a partition asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MemoryWish {
+    /// The guest address, if it says one.
+    pub at: Option<Ipa>,
+    /// Bytes, a positive multiple of the page size.
+    pub size: u64,
+    /// What the guest may do with it.
+    pub access: Access,
+}
+
+/// What one node asks for; nothing is checked against the board yet. A property that is malformed is
+/// as if it were not there, so that the rest can be checked all the same.
+#[derive(Clone, Debug)]
+pub struct Spec<'t> {
+    /// The node.
+    pub node: NodeId,
+    /// Its path.
+    pub path: String,
+    /// The partition's name.
+    pub name: &'t str,
+    /// `reg` of the board's CPUs, in the order of the vCPUs.
+    pub cpus: Vec<u32>,
+    /// Memory, in the order given.
+    pub memory: Vec<MemoryWish>,
+    /// Whether guest addresses are physical addresses. Always so for the primary partition.
+    pub identity_mapped: bool,
+    /// Whether it gets everything that no other partition claims.
+    pub primary: bool,
+    /// Name of the kernel image.
+    pub kernel: &'t str,
+    /// Name of the initial ramdisk.
+    pub ramdisk: Option<&'t str>,
+    /// The kernel's command line.
+    pub bootargs: Option<&'t str>,
+    /// Name of a device tree of its own, or of an overlay on the generated one.
+    pub device_tree: Option<&'t str>,
+    /// Where a raw image goes.
+    pub load_address: Option<Ipa>,
+    /// Where it is entered.
+    pub entry: Option<Ipa>,
+    /// Whether it gets a virtual UART.
+    pub uart: bool,
+    /// Paths or aliases of the board's nodes.
+    pub devices: Vec<&'t str>,
+    /// When it starts again.
+    pub restart: Restart,
+}

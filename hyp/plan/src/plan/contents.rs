@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What lies in a partition's memory when it starts: kernel, ramdisk, device tree.
+
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::ops::Range as Bytes;
+
+use bulkhead_types::{CpuIndex, Ipa, Range, align_down};
+
+use super::room::Room;
+use super::{Device, GuestTree, Inputs, Load, Memory, Partition, map};
+use crate::bundle::Bundle;
+use crate::error::{Errors, Problem, listed, nearest};
+use crate::guest_tree::{self, Guest};
+use crate::image::{self, Kind, Placed, Wishes};
+use crate::partition::{ADDRESS_BITS, Access, Spec};
+use crate::tree::NodeId;
+
+/// The kernel maps the tree in blocks of this size, which it must not leave (booting.rst).
+const TREE_BLOCK: u64 = 2 << 20;
+/// Kernels before 4.2 find the tree only so near to them (booting.rst).
+const OLD_TREE_WINDOW: u64 = 512 << 20;
+/// Kernel and ramdisk lie in a window of this size, which starts at a multiple of 1 GiB (booting.rst).
+const RAMDISK_WINDOW: u64 = 32 << 30;
+const RAMDISK_WINDOW_ALIGN: u64 = 1 << 30;
+
+/// An image in the bundle and its bytes, once its hashes have been checked.
+type Checked<'a> = (Bytes<usize>, &'a [u8]);
+
+/// The images of the bundle that have been used so far: the hashes of each are checked once.
+pub(super) struct Images<'i, 'a> {
+    bundle: &'i Bundle<'a>,
+    checked: BTreeMap<String, Option<Checked<'a>>>,
+}
+
+impl<'i, 'a> Images<'i, 'a> {
+    pub(super) fn new(bundle: &'i Bundle<'a>) -> Self {
+        Self { bundle, checked: BTreeMap::new() }
+    }
+
+    /// An image for a property of a partition. `None` if what is wrong has been said already.
+    fn get(
+        &mut self,
+        spec: &Spec<'_>,
+        property: &'static str,
+        name: &str,
+    ) -> Result<Option<Checked<'a>>, Problem> {
+        if name.is_empty() {
+            // The property was missing or malformed, which has been said.
+            return Ok(None);
+        }
+        if let Some(checked) = self.checked.get(name) {
+            return Ok(checked.clone());
+        }
+        if self.bundle.place(name).is_none() {
+            let problem = Problem::new(spec.path.clone(), "the bundle has no image of this name")
+                .property(property)
+                .value(format!("\"{name}\""));
+            return Err(match nearest(name, self.bundle.image_names()) {
+                Some(near) => problem.advice(format!("Did you mean \"{near}\"?")),
+                None => problem.advice(format!("It has {}", listed(self.bundle.image_names()))),
+            });
+        }
+        let image = self.bundle.image(name);
+        self.checked.insert(name.into(), image.as_ref().ok().cloned());
+        image.map(Some)
+    }
+}
+
+/// Plans one partition, its CPUs, memory and devices being known.
+pub(super) struct Planner<'p, 'i, 'a> {
+    pub(super) inputs: &'p Inputs<'i, 'a>,
+    pub(super) spec: &'p Spec<'p>,
+    pub(super) images: &'p mut Images<'i, 'a>,
+    /// The nodes of the board's tree that the primary partition must leave alone.
+    pub(super) not_primarys: &'p [NodeId],
+    pub(super) warnings: &'p mut Vec<Problem>,
+}
+
+impl Planner<'_, '_, '_> {
+    fn problem(&self, rule: impl Into<alloc::borrow::Cow<'static, str>>) -> Problem {
+        Problem::new(self.spec.path.clone(), rule)
+    }
+
+    pub(super) fn partition(
+        &mut self,
+        cpus: Vec<CpuIndex>,
+        memory: Vec<Memory>,
+        devices: Vec<Device>,
+    ) -> Result<Partition, Errors> {
+        let spec = self.spec;
+        let board = self.inputs.board;
+        let mut errors = Errors::new();
+        let kernel = errors.note(self.images.get(spec, "kernel", spec.kernel)).flatten();
+        let ramdisk =
+            spec.ramdisk.and_then(|name| errors.note(self.images.get(spec, "ramdisk", name)).flatten());
+
+        let own_tree = spec
+            .device_tree
+            .and_then(|name| errors.note(self.images.get(spec, "device-tree", name)).flatten());
+
+        // vCPUs as asked for, not as found: a missing one is an error already.
+        let vcpus = spec.cpus.len().max(cpus.len());
+        let gic = map::gic(board, spec.identity_mapped);
+        let map = map::occupied(&gic, vcpus, &memory, &devices);
+        if let Some(rule) = map::overlap(&map) {
+            errors.push(
+                self.problem(rule).property("memory").advice("Move the memory with an address of its own"),
+            );
+        }
+        let uart = if spec.uart {
+            let at_console = if spec.primary { map::uart_at_console(board, &map) } else { None };
+            at_console.or_else(|| map::uart(board, spec.identity_mapped, &map, &devices))
+        } else {
+            None
+        };
+        if spec.uart && uart.is_none() {
+            errors.push(self.problem("there is no free place for the virtual UART").property("console"));
+        }
+        let mut room = Room::new(&memory);
+        // Looked at even where memory is wrong, so that both are said at once.
+        let placed = kernel
+            .and_then(|(place, bytes)| Some((place, errors.note(self.recognise(bytes, &memory, &room))?)));
+        let complete = spec.ramdisk.is_some() == ramdisk.is_some()
+            && spec.device_tree.is_some() == own_tree.is_some()
+            && !cpus.is_empty();
+        let Some((place, kernel)) = placed.filter(|_| !memory.is_empty() && complete) else {
+            return Err(errors);
+        };
+        if let Err(problem) = self.place_kernel(&kernel, &mut room) {
+            errors.push(problem);
+            return Err(errors);
+        }
+        let segments = kernel.segments.iter();
+        let mut loads: Vec<Load> =
+            segments.filter_map(|segment| load(segment.to, &segment.bytes, &place)).collect();
+        let mut initrd = None;
+        if let Some((bytes, data)) = ramdisk
+            && let Some(at) = errors.note(self.place_ramdisk(data.len() as u64, &kernel, &mut room))
+        {
+            loads.push(Load { to: at.start(), bytes });
+            initrd = Some(at);
+        }
+        let guest = Guest {
+            board,
+            tree: self.inputs.tree,
+            name: spec.name,
+            bootargs: spec.bootargs,
+            cpus: &cpus,
+            memory: &memory,
+            devices: &devices,
+            gic: &gic,
+            uart: uart.as_ref(),
+            initrd,
+            not_primarys: spec.primary.then_some(self.not_primarys),
+        };
+        let written = match (own_tree, spec.device_tree) {
+            (Some((_, blob)), Some(name)) => {
+                let about = |problem: Problem| Problem { node: spec.path.clone(), ..problem };
+                errors.note(guest_tree::own(&guest, blob, name, self.warnings).map_err(about))
+            }
+            _ => Some(guest_tree::write(&guest, self.warnings)),
+        };
+        let tree = written.and_then(|written| errors.note(self.place_tree(written, &kernel, &mut room)));
+        let Some(tree) = tree else { return Err(errors) };
+        errors.or(Partition {
+            name: spec.name.into(),
+            cpus,
+            memory,
+            devices,
+            loads,
+            entry: kernel.entry,
+            tree,
+            interrupt_controller: gic,
+            uart,
+            restart: spec.restart,
+            identity_mapped: spec.identity_mapped,
+            primary: spec.primary,
+        })
+    }
+
+    fn about_kernel(&self, rule: String) -> Problem {
+        self.problem(rule).property("kernel").value(format!("\"{}\"", self.spec.kernel))
+    }
+
+    /// What the kernel is, and where it goes: to the first memory range, or where memory is what others
+    /// left, to the first range that it fits into.
+    fn recognise(&self, kernel: &[u8], memory: &[Memory], room: &Room) -> Result<Placed, Problem> {
+        let at = |memory: Ipa| {
+            let wishes = Wishes { load_address: self.spec.load_address, entry: self.spec.entry, memory };
+            image::place(kernel, &wishes).map_err(|(rule, advice)| match advice {
+                Some(advice) => self.about_kernel(rule).advice(advice),
+                None => self.about_kernel(rule),
+            })
+        };
+        let fits = |placed: &Placed| {
+            let ranges = placed.segments.iter().map(|segment| Range::<Ipa>::new(segment.to, segment.size));
+            ranges.into_iter().all(|range| range.is_some_and(|range| room.covers(&range)))
+        };
+        let first = at(memory.first().map_or(map::MEMORY, |memory| memory.guest))?;
+        if !self.spec.primary || fits(&first) {
+            return Ok(first);
+        }
+        Ok(room.starts().filter_map(|start| at(start).ok()).find(fits).unwrap_or(first))
+    }
+
+    fn place_kernel(&self, kernel: &Placed, room: &mut Room) -> Result<(), Problem> {
+        for segment in &kernel.segments {
+            let range = Range::<Ipa>::new(segment.to, segment.size)
+                .ok_or_else(|| self.about_kernel("it does not fit into the address space".into()))?;
+            room.claim(range, "the kernel").map_err(|rule| {
+                self.about_kernel(rule).advice("Give the partition more memory, or move it")
+            })?;
+        }
+        let linux = kernel.segments.first().filter(|_| kernel.kind == Kind::Linux);
+        if linux.is_some_and(|image| room.access(image.to) != Some(Access::ALL)) {
+            let rule = "an arm64 Image lies in memory that it may write to and execute from";
+            return Err(self.about_kernel(rule.into()).advice("Give the partition ordinary memory first"));
+        }
+        if !room.access(kernel.entry).is_some_and(|access| access.execute) {
+            let rule = match room.access(kernel.entry) {
+                None => format!("the kernel's entry, {}, is not in the partition's memory", kernel.entry),
+                Some(_) => format!("the kernel's entry, {}, is in memory with no-execute", kernel.entry),
+            };
+            return Err(match self.spec.entry {
+                Some(entry) => self.problem(rule).property("entry").value(format!("<{entry}>")),
+                None => self.about_kernel(rule),
+            });
+        }
+        Ok(())
+    }
+
+    /// High in the memory that the kernel is in, inside the window that it may use.
+    fn place_ramdisk(&self, size: u64, kernel: &Placed, room: &mut Room) -> Result<Range<Ipa>, Problem> {
+        let name = self.spec.ramdisk.unwrap_or_default();
+        let found = windows(kernel, room).into_iter().find_map(|window| room.highest(size, window, None));
+        let about_it = |rule: String| self.problem(rule).property("ramdisk").value(format!("\"{name}\""));
+        let place = found.ok_or_else(|| {
+            about_it(format!("no room is left beside the kernel for its {size} bytes"))
+                .advice("Give the partition more memory")
+        })?;
+        room.claim(place, "the ramdisk").map_err(about_it)?;
+        Ok(place)
+    }
+
+    /// For Linux as the ramdisk; for others at the start of memory, where U-Boot looks for it, if that is free.
+    fn place_tree(
+        &self,
+        written: guest_tree::GuestBlob,
+        kernel: &Placed,
+        room: &mut Room,
+    ) -> Result<GuestTree, Problem> {
+        let size = written.blob.len() as u64;
+        let tree = |at: Range<Ipa>| GuestTree {
+            at: at.start(),
+            blob: written.blob.clone(),
+            kaslr_seed: written.kaslr_seed.clone(),
+            rng_seed: written.rng_seed.clone(),
+        };
+        let start =
+            kernel.segments.first().and_then(|segment| room.around(segment.to)).map(|memory| memory.start());
+        let writable = start.and_then(|start| room.access(start)) == Some(Access::ALL);
+        if kernel.kind != Kind::Linux && writable {
+            let first = start.and_then(|start| Range::<Ipa>::new(start, size));
+            if let Some(first) = first.filter(|first| room.claim(*first, "the device tree").is_ok()) {
+                return Ok(tree(first));
+            }
+        }
+        let found =
+            windows(kernel, room).into_iter().find_map(|window| room.highest(size, window, Some(TREE_BLOCK)));
+        let place = found.ok_or_else(|| {
+            self.problem(format!("no room is left beside the kernel for a device tree of {size} bytes"))
+                .property("memory")
+                .advice("Give the partition more memory")
+        })?;
+        room.claim(place, "the device tree").map_err(|rule| self.problem(rule))?;
+        Ok(tree(place))
+    }
+}
+
+/// Where to look for room for what goes with a kernel, best first.
+fn windows(kernel: &Placed, room: &Room) -> Vec<Range<Ipa>> {
+    let start = kernel.segments.first().map_or(kernel.entry, |segment| segment.to);
+    let window = |start: u64, size: u64| {
+        Range::<Ipa>::new(Ipa(start), size.min((1u64 << ADDRESS_BITS).saturating_sub(start)))
+    };
+    let near = window(align_down(start.0, TREE_BLOCK), OLD_TREE_WINDOW);
+    let far = window(align_down(start.0, RAMDISK_WINDOW_ALIGN), RAMDISK_WINDOW);
+    // The same stretch of memory as the kernel's, before any other in the window.
+    let own = room.around(start);
+    let both = |window: Range<Ipa>| {
+        let own = own?;
+        let start = own.start().max(window.start());
+        let end = own.end().min(window.end());
+        Range::<Ipa>::new(start, end.0.checked_sub(start.0)?)
+    };
+    [near.and_then(both), far.and_then(both), far].into_iter().flatten().collect()
+}
+
+fn load(to: Ipa, part: &Bytes<usize>, image: &Bytes<usize>) -> Option<Load> {
+    let bytes = image.start.checked_add(part.start)?..image.start.checked_add(part.end)?;
+    (!bytes.is_empty()).then_some(Load { to, bytes })
+}

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Which partition has which CPU.
+
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use bulkhead_types::CpuIndex;
+
+use super::map;
+use crate::board::Board;
+use crate::error::{Errors, Problem, listed};
+use crate::partition::Spec;
+
+/// A CPU's number in `cpus`: Aff3, Aff2, Aff1 and Aff0 in one cell. Aff3 fills the byte that `reg` leaves free.
+fn cpu_cell(affinity: u64) -> u32 {
+    (affinity as u32) | ((affinity >> 32) as u32) << 24
+}
+
+/// The CPUs of each partition, and those left over.
+pub(super) fn assign(
+    board: &Board,
+    specs: &[Spec<'_>],
+    errors: &mut Errors,
+) -> (Vec<Vec<CpuIndex>>, Vec<CpuIndex>) {
+    let cells = || board.cpus.iter().map(|cpu| cpu_cell(cpu.mpidr.affinity()));
+    let mut left: BTreeMap<u32, CpuIndex> = cells().zip((0..).map(CpuIndex)).collect();
+    let mut owners: BTreeMap<u32, &str> = BTreeMap::new();
+    let mut assigned = Vec::with_capacity(specs.len());
+    for spec in specs {
+        let problem = |rule: String, cells: &[u32]| {
+            let value = cells.iter().map(|cell| format!("{cell:#x}")).collect::<Vec<_>>().join(" ");
+            Problem::new(spec.path.clone(), rule).property("cpus").value(format!("<{value}>"))
+        };
+        let mut cpus = Vec::with_capacity(spec.cpus.len());
+        let mut unknown = Vec::new();
+        for cell in &spec.cpus {
+            match (left.remove(cell), owners.get(cell)) {
+                (Some(cpu), _) => {
+                    owners.insert(*cell, spec.name);
+                    cpus.push(cpu);
+                    if !can_start(board, cpu) {
+                        let rule = "the board's tree does not say how this CPU is started (enable-method)";
+                        errors.push(problem(rule.into(), &[*cell]));
+                    }
+                }
+                (None, Some(owner)) if *owner == spec.name => {
+                    errors.push(problem("this CPU is listed twice".into(), &[*cell]));
+                }
+                (None, Some(owner)) => {
+                    errors.push(problem(format!("{owner} has this CPU already"), &[*cell]))
+                }
+                (None, None) => unknown.push(*cell),
+            }
+        }
+        if !unknown.is_empty() {
+            let known = listed(cells().map(|cell| format!("{cell:#x}")));
+            let rule = "the board has no CPU with such a reg".into();
+            errors.push(problem(rule, &unknown).advice(format!("Its CPUs are {known}")));
+        }
+        if let Some(rule) = map::too_many_vcpus(board, spec.cpus.len()) {
+            errors.push(
+                Problem::new(spec.path.clone(), rule)
+                    .property("cpus")
+                    .value(format!("{} CPUs", spec.cpus.len())),
+            );
+        }
+        assigned.push(cpus);
+    }
+    let mut idle: Vec<CpuIndex> = left.into_values().collect();
+    idle.sort_unstable();
+    // The primary partition has what is left, unless it says itself what it wants.
+    let rest = specs.iter().zip(&mut assigned).find(|(spec, _)| spec.primary && spec.cpus.is_empty());
+    if let Some((spec, cpus)) = rest {
+        let most = map::most_vcpus(board);
+        *cpus = idle.iter().copied().filter(|cpu| can_start(board, *cpu)).take(most).collect();
+        idle.retain(|cpu| !cpus.contains(cpu));
+        if cpus.is_empty() {
+            let rule = "the other partitions have all CPUs, and the primary one needs one too";
+            errors.push(Problem::new(spec.path.clone(), rule).property("cpus"));
+        }
+    }
+    (assigned, idle)
+}
+
+/// Whether the board's tree says how this CPU is started, if it must be.
+fn can_start(board: &Board, cpu: CpuIndex) -> bool {
+    board.cpus.len() == 1 || board.cpus.get(usize::from(cpu.0)).is_some_and(|cpu| cpu.start.is_some())
+}

@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Which partition owns which device of the board.
+
+mod rest;
+mod share;
+
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use bulkhead_types::{CpuIndex, Hpa, IntId, Ipa, Range, Trigger};
+
+use super::Inputs;
+use crate::board::Board;
+use crate::error::{Errors, Problem, nearest};
+use crate::interrupts::interrupts;
+use crate::partition::{ADDRESS_BITS, Spec};
+use crate::tree::{Node, NodeId, Tree};
+
+/// A device that a partition owns.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Device {
+    /// Path of its node in the board's tree.
+    pub path: String,
+    /// Its node.
+    pub node: NodeId,
+    /// The pages to map: whole ones, none twice in a partition. The guest sees them where they are.
+    pub registers: Vec<(Ipa, Range<Hpa>)>,
+    /// Its interrupts: shared ones, and where the partition is primary also private ones (of its CPUs).
+    pub interrupts: Vec<(IntId, Trigger)>,
+}
+
+/// What marks a device that may master the bus, so that it reaches memory past stage 2.
+const MASTERS_BY_PROPERTY: &[&str] = &["dma-coherent", "iommus", "dma-ranges", "iommu-map", "#dma-cells"];
+const MASTERS_BY_COMPATIBLE: &[&str] = &[
+    "virtio,mmio",
+    "qemu,fw-cfg-mmio",
+    "pci-host-ecam-generic",
+    "generic-xhci",
+    // The Raspberry Pi 4's, whose nodes have no property that tells. Through the mailbox the VideoCore reads
+    // and writes wherever it is asked to.
+    "brcm,bcm2835-mbox",
+    "brcm,bcm2835-vchiq",
+    "brcm,bcm2711-emmc2",
+    "brcm,bcm2711-genet-v5",
+    "brcm,bcm2711-pcie",
+    "brcm,bcm2711-xhci",
+    "brcm,bcm2711-hvs",
+    "brcm,2711-v3d",
+    "brcm,bcm2835-usb",
+    "brcm,bcm2835-txp",
+    "brcm,bcm2835-unicam",
+];
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    Hypervisor,
+    Partition(usize),
+}
+
+/// Who has which device.
+pub(super) struct Assigned {
+    /// The devices of each partition.
+    pub(super) owned: Vec<Vec<Device>>,
+    /// The nodes of the board's tree that the primary partition must leave alone.
+    pub(super) not_primarys: Vec<NodeId>,
+}
+
+/// Gives the devices that `specs` name to their owners, and what is left to the primary partition, whose
+/// CPUs are among `cpus`.
+pub(super) fn assign(
+    inputs: &Inputs<'_, '_>,
+    specs: &[Spec<'_>],
+    cpus: &[Vec<CpuIndex>],
+    errors: &mut Errors,
+    warnings: &mut Vec<Problem>,
+) -> Assigned {
+    let mut owned: Vec<Vec<Device>> = specs.iter().map(|_| Vec::new()).collect();
+    if specs.iter().any(|spec| !spec.devices.is_empty()) {
+        claimed(inputs.board, inputs.tree, specs, &mut owned, errors);
+    }
+    let mut not_primarys = Vec::new();
+    if let Some(primary) = specs.iter().position(|spec| spec.primary) {
+        let cpus = cpus.get(primary).map_or(&[][..], Vec::as_slice);
+        let rest = rest::Rest::of(inputs, &owned, cpus, warnings);
+        not_primarys = rest.left_alone;
+        if let Some(devices) = owned.get_mut(primary) {
+            *devices = rest.devices;
+        }
+    }
+    Assigned { owned, not_primarys }
+}
+
+/// The devices that partitions name.
+fn claimed(
+    board: &Board,
+    tree: &Tree<'_>,
+    specs: &[Spec<'_>],
+    owned: &mut [Vec<Device>],
+    errors: &mut Errors,
+) {
+    let mut owners = hypervisors_own(board);
+    for (number, (spec, devices)) in specs.iter().zip(owned.iter_mut()).enumerate() {
+        for name in &spec.devices {
+            let claimed = claim(board, tree, spec, name, &mut owners, number, specs);
+            devices.extend(errors.note(claimed));
+        }
+        share::share_no_page_within(devices);
+    }
+    share::check_nesting(tree, specs, &owners, errors);
+    share::check_pages(tree, specs, &owners, errors);
+    share::check_interrupts(board, specs, owned, errors);
+}
+
+fn hypervisors_own(board: &Board) -> BTreeMap<NodeId, Owner> {
+    let console = board.console.as_ref().map(|console| console.node);
+    [Some(board.gic_node), console].into_iter().flatten().map(|node| (node, Owner::Hypervisor)).collect()
+}
+
+fn refused(spec: &Spec<'_>, name: &str, rule: impl Into<alloc::borrow::Cow<'static, str>>) -> Problem {
+    Problem::new(spec.path.clone(), rule).property("devices").value(format!("\"{name}\""))
+}
+
+fn claim(
+    board: &Board,
+    tree: &Tree<'_>,
+    spec: &Spec<'_>,
+    name: &str,
+    owners: &mut BTreeMap<NodeId, Owner>,
+    number: usize,
+    specs: &[Spec<'_>],
+) -> Result<Device, Problem> {
+    let refused = |rule: String| refused(spec, name, rule);
+    let node = tree.find(name).ok_or_else(|| not_there(tree, spec, name))?;
+    let gic = core::iter::once(node).chain(node.ancestors()).any(|node| node.id() == board.gic_node);
+    if gic {
+        return Err(refused(
+            "the interrupt controller is the hypervisor's: every partition has a virtual one".into(),
+        ));
+    }
+    match owners.get(&node.id()) {
+        None => {}
+        Some(Owner::Hypervisor) => {
+            return Err(refused("this is the hypervisor's console".into())
+                .advice("With console = \"uart\" the partition has a virtual one"));
+        }
+        Some(Owner::Partition(owner)) if *owner == number => {
+            return Err(refused("it is listed twice".into()));
+        }
+        Some(Owner::Partition(owner)) => {
+            let owner = specs.get(*owner).map_or("another partition", |spec| spec.name);
+            return Err(refused(format!("{owner} owns it already")));
+        }
+    }
+    check_kind(node, spec).map_err(refused)?;
+    let registers = node.registers()?;
+    for range in &registers {
+        if board.memory.iter().any(|bank| bank.overlaps(&range.page_aligned())) {
+            return Err(refused(format!("its registers ({range}) lie in RAM")));
+        }
+        if range.end().0 > 1 << ADDRESS_BITS {
+            return Err(refused(format!(
+                "its registers ({range}) lie above 1 TiB, where no guest reaches them"
+            )));
+        }
+    }
+    let interrupts = interrupts(node)?;
+    if let Some((id, _)) = interrupts.iter().find(|(id, _)| id.is_private()) {
+        return Err(refused(format!("its interrupt {id} is private to each CPU and cannot be given away")));
+    }
+    let pages: Vec<(Ipa, Range<Hpa>)> = registers
+        .iter()
+        .filter(|range| !range.is_empty())
+        .map(|range| range.page_aligned())
+        .map(|pages| (Ipa(pages.start().0), pages))
+        .collect();
+    if pages.is_empty() && interrupts.is_empty() {
+        return Err(refused("it has neither registers nor interrupts".into()));
+    }
+    owners.insert(node.id(), Owner::Partition(number));
+    Ok(Device { path: node.path(), node: node.id(), registers: pages, interrupts })
+}
+
+fn not_there(tree: &Tree<'_>, spec: &Spec<'_>, name: &str) -> Problem {
+    let problem = refused(spec, name, "the board's tree has no such node, and no such alias");
+    let paths: Vec<String> = match tree.by_path("/aliases").filter(|_| !name.starts_with('/')) {
+        Some(aliases) => aliases.properties().iter().map(|alias| alias.name.clone().into_owned()).collect(),
+        None => tree.nodes().map(|node| node.path()).collect(),
+    };
+    match nearest(name, paths.iter().map(String::as_str)) {
+        Some(near) => problem.advice(format!("Did you mean \"{near}\"?")),
+        None => problem.advice("Give the node's full path, as in \"/soc/serial@7e201000\""),
+    }
+}
+
+/// Whether a device of this kind can be given to a partition at all.
+fn check_kind(node: Node<'_, '_>, spec: &Spec<'_>) -> Result<(), String> {
+    if node.parent().is_none() || matches!(node.string("device_type"), Some("memory" | "cpu")) {
+        return Err("this is not a device".into());
+    }
+    if node.has("interrupt-controller") {
+        return Err("interrupt controllers behind the GIC are not supported yet".into());
+    }
+    if node.has("#iommu-cells") {
+        return Err("who programs an IOMMU decides what memory every device behind it reaches".into());
+    }
+    if masters_the_bus(node) && !spec.identity_mapped {
+        return Err("it can master the bus, where no stage 2 keeps it from the memory of others, \
+                    so it needs a partition that is identity-mapped"
+            .into());
+    }
+    if node.has("ranges") {
+        return Err("buses, with the devices behind them, are not supported yet".into());
+    }
+    Ok(())
+}
+
+/// Whether a device may read and write memory by itself, as far as its node says.
+fn masters_the_bus(node: Node<'_, '_>) -> bool {
+    node.properties().iter().any(|property| MASTERS_BY_PROPERTY.contains(&&*property.name))
+        || node.is_compatible_with_any(MASTERS_BY_COMPATIBLE)
+        || node.string("device_type") == Some("pci")
+}

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What is left for the primary partition: every device that nobody else has.
+//!
+//! Nothing here is an error. Where a device of the rest shares a page or an interrupt with one that has
+//! another owner, it is left alone, and a warning says so.
+
+use alloc::collections::BTreeSet;
+use alloc::format;
+use alloc::vec::Vec;
+
+use bulkhead_types::{CpuIndex, Hpa, IntId, Ipa, Range, Trigger};
+
+use super::{Device, masters_the_bus, share};
+use crate::board::Board;
+use crate::early::POWER_MANAGER;
+use crate::error::Problem;
+use crate::interrupts::{interrupts, mapped_interrupts};
+use crate::partition::{ADDRESS_BITS, PARTITIONS};
+use crate::plan::Inputs;
+use crate::tree::{Node, NodeId, Tree};
+
+/// The rest.
+pub(super) struct Rest {
+    /// The devices that the primary partition has.
+    pub(super) devices: Vec<Device>,
+    /// Nodes that it must leave alone: others', and those that cannot be told from them.
+    pub(super) left_alone: Vec<NodeId>,
+}
+
+/// What others have.
+struct Taken {
+    pages: Vec<Range<Hpa>>,
+    interrupts: BTreeSet<u32>,
+}
+
+impl Rest {
+    /// What `owned` leaves. `cpus` are the primary partition's.
+    pub(super) fn of(
+        inputs: &Inputs<'_, '_>,
+        owned: &[Vec<Device>],
+        cpus: &[CpuIndex],
+        warnings: &mut Vec<Problem>,
+    ) -> Self {
+        let (board, tree) = (inputs.board, inputs.tree);
+        let taken = Taken::new(board, tree, owned);
+        let owned: BTreeSet<NodeId> = owned.iter().flatten().map(|device| device.node).collect();
+        let mut rest = Self { devices: Vec::new(), left_alone: Vec::new() };
+        // Nodes that are no devices, or are left alone: with all that is in them.
+        let mut apart: BTreeSet<NodeId> = BTreeSet::new();
+        for node in tree.nodes() {
+            let inside = node.parent().is_some_and(|parent| apart.contains(&parent.id()));
+            if inside || is_no_device(node, board) {
+                apart.insert(node.id());
+                continue;
+            }
+            if owned.contains(&node.id()) || is_hypervisors(node, board) || node.has("#iommu-cells") {
+                apart.insert(node.id());
+                rest.left_alone.push(node.id());
+                continue;
+            }
+            match device(node, board, cpus, &taken) {
+                Ok(device) => rest.devices.extend(device),
+                Err(why) => {
+                    let rule = format!("the primary partition does not get this device: {why}");
+                    warnings.push(Problem::new(node.path(), rule));
+                    apart.insert(node.id());
+                    rest.left_alone.push(node.id());
+                }
+            }
+        }
+        share::share_no_page_within(&mut rest.devices);
+        warn_of_masters(tree, &rest.devices, warnings);
+        rest
+    }
+}
+
+impl Taken {
+    fn new(board: &Board, tree: &Tree<'_>, owned: &[Vec<Device>]) -> Self {
+        let mut pages = board.gic.registers();
+        for node in tree.nodes().filter(|node| is_hypervisors(*node, board)) {
+            pages.extend(node.registers().unwrap_or_default());
+        }
+        pages.extend(owned.iter().flatten().flat_map(|device| &device.registers).map(|(_, pages)| *pages));
+        let timer = board.timer;
+        let private = [timer.secure, Some(timer.physical), Some(timer.virtual_timer), timer.hypervisor];
+        let console = board.console.as_ref().and_then(|console| console.interrupt).map(|(id, _)| id);
+        let mut interrupts: BTreeSet<u32> =
+            private.into_iter().flatten().chain(console).map(IntId::get).collect();
+        interrupts.insert(board.gic.maintenance().get());
+        interrupts
+            .extend(owned.iter().flatten().flat_map(|device| &device.interrupts).map(|(id, _)| id.get()));
+        Self { pages: pages.iter().map(Range::page_aligned).collect(), interrupts }
+    }
+}
+
+/// What the tree has beside devices, and devices that do not work.
+fn is_no_device(node: Node<'_, '_>, board: &Board) -> bool {
+    let at_root = node.parent().is_some_and(|parent| parent.parent().is_none());
+    node.id() == board.gic_node
+        || (node.parent().is_some() && !node.is_available())
+        || node.string("device_type") == Some("memory")
+        || (at_root
+            && (matches!(node.name(), "cpus" | "chosen" | "aliases" | "reserved-memory")
+                || node.is_compatible(PARTITIONS)))
+}
+
+/// What the hypervisor drives itself: its console, and the power manager of a board without PSCI.
+fn is_hypervisors(node: Node<'_, '_>, board: &Board) -> bool {
+    board.console.as_ref().is_some_and(|console| console.node == node.id())
+        || (board.psci.is_none() && node.is_compatible(POWER_MANAGER))
+}
+
+/// What of a node the primary partition gets; `None` if there is nothing to get. An error says why it
+/// cannot have it.
+fn device(
+    node: Node<'_, '_>,
+    board: &Board,
+    cpus: &[CpuIndex],
+    taken: &Taken,
+) -> Result<Option<Device>, alloc::string::String> {
+    // Registers on a bus that no CPU reaches directly are no pages to map: those of I2C and the like.
+    let mut pages: Vec<Range<Hpa>> = node.registers().unwrap_or_default();
+    pages.extend(node.pci_windows().unwrap_or_default());
+    pages.retain(|range| !range.is_empty());
+    let mut registers: Vec<(Ipa, Range<Hpa>)> = Vec::with_capacity(pages.len());
+    for range in pages.iter().map(Range::page_aligned) {
+        if taken.pages.iter().any(|taken| taken.overlaps(&range)) {
+            return Err(format!("its registers ({range}) share a page with another owner's"));
+        }
+        if range.end().0 > 1 << ADDRESS_BITS {
+            return Err(format!("its registers ({range}) lie above 1 TiB, where no guest reaches them"));
+        }
+        // A frame buffer, say: that memory is given away as memory.
+        if !board.memory.iter().any(|bank| bank.overlaps(&range)) {
+            registers.push((Ipa(range.start().0), range));
+        }
+    }
+    let mut found: Vec<(IntId, Trigger)> = own_interrupts(node, board, cpus);
+    let shared = found.iter().find(|(id, _)| !id.is_private() && taken.interrupts.contains(&id.get()));
+    if let Some((id, _)) = shared {
+        return Err(format!("its interrupt {id} is another owner's too"));
+    }
+    found.extend(mapped_interrupts(node));
+    found.retain(|(id, _)| !taken.interrupts.contains(&id.get()));
+    if registers.is_empty() && found.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(Device { path: node.path(), node: node.id(), registers, interrupts: found }))
+}
+
+/// The interrupts that go straight to the GIC, without those that stand for CPUs of others
+/// (`interrupt-affinity`, Linux's `arm/pmu.yaml`).
+fn own_interrupts(node: Node<'_, '_>, board: &Board, cpus: &[CpuIndex]) -> Vec<(IntId, Trigger)> {
+    let all = interrupts(node).unwrap_or_default();
+    if !node.has("interrupt-affinity") {
+        return all;
+    }
+    let affine = node.cells("interrupt-affinity").map(|phandle| is_of(node.tree(), phandle, board, cpus));
+    all.into_iter().zip(affine).filter(|(_, own)| *own).map(|(interrupt, _)| interrupt).collect()
+}
+
+/// Whether a phandle denotes one of these CPUs.
+pub(crate) fn is_of(tree: &Tree<'_>, phandle: u32, board: &Board, cpus: &[CpuIndex]) -> bool {
+    let path = tree.by_phandle(phandle).map(|node| node.path());
+    cpus.iter()
+        .filter_map(|cpu| board.cpus.get(usize::from(cpu.0)))
+        .any(|cpu| path.as_deref() == Some(cpu.path.as_str()))
+}
+
+/// The primary partition is trusted with all memory where its devices are.
+fn warn_of_masters(tree: &Tree<'_>, devices: &[Device], warnings: &mut Vec<Problem>) {
+    let mut masters =
+        devices.iter().map(|device| tree.node(device.node)).filter(|node| masters_the_bus(*node));
+    if let Some(first) = masters.next() {
+        let rule = match masters.count() {
+            0 => "this device of the primary partition masters the bus, and so reaches all memory".into(),
+            more => format!(
+                "this and {more} more devices of the primary partition master the bus, and so reach all memory"
+            ),
+        };
+        warnings.push(Problem::new(first.path(), rule).advice("The primary partition must be trusted"));
+    }
+}

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What devices share with each other: nodes, pages, interrupts. No two owners may.
+
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::vec::Vec;
+
+use bulkhead_types::{Hpa, Ipa, Range};
+
+use super::{Device, Owner, refused};
+use crate::board::Board;
+use crate::error::{Errors, listed};
+use crate::partition::Spec;
+use crate::tree::{Node, NodeId, Tree};
+
+/// Where two devices of one partition share pages, leaves them to the first.
+pub(super) fn share_no_page_within(devices: &mut [Device]) {
+    let mut mapped: Vec<Range<Hpa>> = Vec::new();
+    for device in devices {
+        device.registers = device
+            .registers
+            .iter()
+            .flat_map(|(_, pages)| without(*pages, &mapped))
+            .map(|pages| (Ipa(pages.start().0), pages))
+            .collect();
+        mapped.extend(device.registers.iter().map(|(_, pages)| *pages));
+    }
+}
+
+/// What of `range` no range of `taken` covers.
+fn without(range: Range<Hpa>, taken: &[Range<Hpa>]) -> Vec<Range<Hpa>> {
+    let mut left = alloc::vec![range];
+    for taken in taken.iter().filter(|taken| taken.overlaps(&range)) {
+        let cut = |range: Range<Hpa>| {
+            let piece = |start: Hpa, end: Hpa| {
+                end.0
+                    .checked_sub(start.0)
+                    .filter(|size| *size > 0)
+                    .and_then(|size| Range::<Hpa>::new(start, size))
+            };
+            [
+                piece(range.start(), taken.start().min(range.end())),
+                piece(taken.end().max(range.start()), range.end()),
+            ]
+        };
+        left = left.into_iter().flat_map(cut).flatten().collect();
+    }
+    left
+}
+
+/// Nobody may own a node inside a node that another owns.
+pub(super) fn check_nesting(
+    tree: &Tree<'_>,
+    specs: &[Spec<'_>],
+    owners: &BTreeMap<NodeId, Owner>,
+    errors: &mut Errors,
+) {
+    for (id, owner) in owners {
+        let node = tree.node(*id);
+        let outer = node.ancestors().find_map(|outer| owners.get(&outer.id()).map(|owner| (outer, owner)));
+        let Some((outer, outer_owner)) = outer.filter(|(_, outer_owner)| *outer_owner != owner) else {
+            continue;
+        };
+        let (number, mine, rule) = match (owner, outer_owner) {
+            (Owner::Partition(number), _) => {
+                (number, node, format!("it is part of {}, which has another owner", outer.path()))
+            }
+            (_, Owner::Partition(number)) => {
+                (number, outer, format!("{} is part of it, which has another owner", node.path()))
+            }
+            _ => continue,
+        };
+        if let Some(spec) = specs.get(*number) {
+            errors.push(refused(spec, &mine.path(), rule));
+        }
+    }
+}
+
+/// Nobody may own a page in which registers of a device lie that is not the owner's too.
+pub(super) fn check_pages(
+    tree: &Tree<'_>,
+    specs: &[Spec<'_>],
+    owners: &BTreeMap<NodeId, Owner>,
+    errors: &mut Errors,
+) {
+    let owner_of = |node: Node<'_, '_>| {
+        core::iter::once(node).chain(node.ancestors()).find_map(|node| owners.get(&node.id()).copied())
+    };
+    let mut pages: Vec<(Range<Hpa>, NodeId, Option<Owner>)> = Vec::new();
+    for node in tree.nodes().filter(|node| node.has("reg")) {
+        let owner = owner_of(node);
+        if owner.is_none() && !node.is_available() {
+            continue;
+        }
+        let registers = node.registers().unwrap_or_default();
+        let there = registers.into_iter().filter(|range| !range.is_empty());
+        pages.extend(there.map(|range| (range.page_aligned(), node.id(), owner)));
+    }
+    pages.sort_by_key(|(pages, ..)| pages.start());
+
+    // Groups of ranges that touch the same pages: in each, an owned device makes all others owned.
+    let mut rest = pages.as_slice();
+    while let Some((first, _)) = rest.split_first() {
+        let mut end = first.0.end();
+        let size = rest
+            .iter()
+            .take_while(|(pages, ..)| {
+                let inside = pages.start() < end;
+                end = if inside { end.max(pages.end()) } else { end };
+                inside
+            })
+            .count();
+        let (group, others) = rest.split_at_checked(size.max(1)).unwrap_or((rest, &[]));
+        rest = others;
+        check_group(tree, specs, group, errors);
+    }
+}
+
+fn check_group(
+    tree: &Tree<'_>,
+    specs: &[Spec<'_>],
+    group: &[(Range<Hpa>, NodeId, Option<Owner>)],
+    errors: &mut Errors,
+) {
+    let claimed = group.iter().find_map(|(_, node, owner)| match owner {
+        Some(Owner::Partition(number)) => Some((*node, *number)),
+        _ => None,
+    });
+    let Some((node, number)) = claimed else { return };
+    let mut others: Vec<NodeId> = group
+        .iter()
+        .filter(|(_, _, owner)| *owner != Some(Owner::Partition(number)))
+        .map(|(_, node, _)| *node)
+        .collect();
+    others.dedup();
+    let Some(spec) = specs.get(number).filter(|_| !others.is_empty()) else { return };
+    let others = listed(others.into_iter().map(|other| tree.node(other).path()));
+    errors.push(
+        refused(spec, &tree.node(node).path(), format!("its registers share a page with {others}"))
+            .advice("Only whole pages can be given away: devices that share one must have one owner"),
+    );
+}
+
+/// Nobody may own an interrupt that another owner's device raises too.
+pub(super) fn check_interrupts(
+    board: &Board,
+    specs: &[Spec<'_>],
+    owned: &[Vec<Device>],
+    errors: &mut Errors,
+) {
+    let mut owners: BTreeMap<u32, (Owner, &str)> = BTreeMap::new();
+    if let Some((id, _)) = board.console.as_ref().and_then(|console| console.interrupt) {
+        owners.insert(id.get(), (Owner::Hypervisor, "the hypervisor's console"));
+    }
+    for (number, (spec, devices)) in specs.iter().zip(owned).enumerate() {
+        for device in devices {
+            for (id, _) in &device.interrupts {
+                let mine = (Owner::Partition(number), device.path.as_str());
+                let (owner, other) = *owners.entry(id.get()).or_insert(mine);
+                if owner != Owner::Partition(number) {
+                    let rule = format!("its interrupt {id} is that of {other} too, which has another owner");
+                    errors.push(refused(spec, &device.path, rule));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The plan: who owns what of a board, and what each guest sees.
+
+mod contents;
+mod cpus;
+mod devices;
+mod frames;
+mod map;
+mod memory;
+mod room;
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use bulkhead_types::{CpuIndex, Hpa, IntId, Ipa, Range};
+
+pub use crate::partition::Access;
+pub use devices::Device;
+
+use crate::board::Board;
+use crate::bundle::Bundle;
+use crate::error::{Errors, Problem, listed};
+use crate::partition::{self, Restart, Spec};
+use crate::tree::Tree;
+
+/// What a plan is made from.
+pub struct Inputs<'i, 'a> {
+    /// The board, read from `tree`.
+    pub board: &'i Board,
+    /// The board's tree with the overlays merged in.
+    pub tree: &'i Tree<'a>,
+    /// Where the images are.
+    pub bundle: &'i Bundle<'a>,
+    /// Physical memory that no guest may have, and what is there: the hypervisor, its heap, the
+    /// bundle, the board's tree.
+    pub taken: Vec<(Range<Hpa>, &'i str)>,
+}
+
+/// Who owns what. Checked: no CPU, frame, interrupt or device has two owners.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The partitions in the order of their nodes; [`bulkhead_types::PartitionId`] counts them.
+    pub partitions: Vec<Partition>,
+    /// CPUs that no partition claims.
+    pub idle_cpus: Vec<CpuIndex>,
+    /// Memory that nobody has.
+    pub free: Vec<Range<Hpa>>,
+    /// What is legal but odd.
+    pub warnings: Vec<Problem>,
+}
+
+/// One partition.
+#[derive(Clone, Debug)]
+pub struct Partition {
+    /// Its name.
+    pub name: String,
+    /// The physical CPU of each vCPU.
+    pub cpus: Vec<CpuIndex>,
+    /// Its memory. All that no load fills must be zero when the guest starts.
+    pub memory: Vec<Memory>,
+    /// The devices that it owns.
+    pub devices: Vec<Device>,
+    /// Images to copy before each start.
+    pub loads: Vec<Load>,
+    /// Where its first vCPU starts, with the address of the tree in x0.
+    pub entry: Ipa,
+    /// The device tree that it sees.
+    pub tree: GuestTree,
+    /// Its virtual interrupt controller.
+    pub interrupt_controller: GuestGic,
+    /// Its virtual UART.
+    pub uart: Option<GuestUart>,
+    /// When it starts again by itself.
+    pub restart: Restart,
+    /// Whether guest addresses are physical addresses.
+    pub identity_mapped: bool,
+    /// Whether it has everything that no other partition claims.
+    pub primary: bool,
+}
+
+/// A piece of a partition's memory, contiguous on both sides.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Memory {
+    /// Where the guest sees it.
+    pub guest: Ipa,
+    /// Where it is.
+    pub frames: Range<Hpa>,
+    /// What the guest may do with it.
+    pub access: Access,
+}
+
+/// Bytes to copy into a partition's memory.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Load {
+    /// Where to.
+    pub to: Ipa,
+    /// Where from: offsets into the bundle.
+    pub bytes: core::ops::Range<usize>,
+}
+
+/// The device tree that a guest sees.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct GuestTree {
+    /// Where it goes.
+    pub at: Ipa,
+    /// The flattened tree.
+    pub blob: Vec<u8>,
+    /// Bytes of the blob to fill with fresh entropy at each start, if there is any to be had.
+    pub kaslr_seed: Option<core::ops::Range<usize>>,
+    /// Likewise.
+    pub rng_seed: Option<core::ops::Range<usize>>,
+}
+
+/// The interrupt controller that a guest sees, of the board's version.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum GuestGic {
+    /// Version 2.
+    V2 {
+        /// GICD.
+        distributor: Ipa,
+        /// GICC, where GICV is mapped.
+        cpu_interface: Ipa,
+    },
+    /// Version 3.
+    V3 {
+        /// GICD.
+        distributor: Ipa,
+        /// The first vCPU's redistributor; the others follow, 128 KiB apart.
+        redistributors: Ipa,
+    },
+}
+
+/// A virtual PL011.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct GuestUart {
+    /// Its registers, one page.
+    pub base: Ipa,
+    /// Its interrupt, a level.
+    pub interrupt: IntId,
+}
+
+impl Plan {
+    /// Makes the plan.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the configuration.
+    pub fn new(inputs: &Inputs<'_, '_>) -> Result<Self, Errors> {
+        let mut errors = Errors::new();
+        let specs = partition::read(inputs.tree, &mut errors);
+        let (cpus, idle_cpus) = cpus::assign(inputs.board, &specs, &mut errors);
+        let (memory, free) = memory::assign(inputs, &specs, &mut errors);
+        let mut warnings = Vec::new();
+        let devices = devices::assign(inputs, &specs, &cpus, &mut errors, &mut warnings);
+
+        let mut images = contents::Images::new(inputs.bundle);
+        let mut partitions = Vec::with_capacity(specs.len());
+        for (((spec, cpus), memory), owned) in specs.iter().zip(cpus).zip(memory).zip(devices.owned) {
+            let mut planner = contents::Planner {
+                inputs,
+                spec,
+                images: &mut images,
+                not_primarys: &devices.not_primarys,
+                warnings: &mut warnings,
+            };
+            if let Some(partition) = errors.note_all(planner.partition(cpus, memory, owned)) {
+                partitions.push(partition);
+            }
+        }
+        warnings.extend(specs.iter().flat_map(odd));
+        if !idle_cpus.is_empty() {
+            let idle = listed(
+                idle_cpus
+                    .iter()
+                    .filter_map(|cpu| inputs.board.cpus.get(usize::from(cpu.0)))
+                    .map(|cpu| &cpu.path),
+            );
+            warnings.push(Problem::new("/partitions", format!("no partition has {idle}")));
+        }
+        errors.or(Self { partitions, idle_cpus, free: free.ranges().to_vec(), warnings })
+    }
+}
+
+/// What is legal in a partition, but odd.
+fn odd(spec: &Spec<'_>) -> Vec<Problem> {
+    const BLOCK: u64 = 2 << 20;
+    let mut odd = Vec::new();
+    if !spec.uart && spec.devices.is_empty() && !spec.primary {
+        let rule = "with neither a console nor a device, nothing of this partition can be seen";
+        odd.push(Problem::new(spec.path.clone(), rule).property("console"));
+    }
+    for wish in &spec.memory {
+        if wish.size >= BLOCK
+            && !(wish.size.is_multiple_of(BLOCK) && wish.at.is_none_or(|at| at.is_aligned(BLOCK)))
+        {
+            let rule = "memory that does not start and end at multiples of 2 MiB maps in part with pages of 4 KiB, which is slower";
+            let at = wish.at.map_or_else(String::new, |at| format!("{at} "));
+            odd.push(
+                Problem::new(spec.path.clone(), rule)
+                    .property("memory")
+                    .value(format!("<{at}{:#x}>", wish.size)),
+            );
+        }
+    }
+    odd
+}

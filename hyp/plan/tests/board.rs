@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! A board with everything that QEMU's virt board has not.
+
+mod support;
+
+use bulkhead_plan::board::{Board, Gic, Start};
+use bulkhead_plan::bundle::{Bundle, software_crc32};
+use bulkhead_plan::early::{self, ConsoleKind};
+use bulkhead_plan::plan::GuestGic;
+use bulkhead_plan::plan_board;
+use bulkhead_plan::tree::Tree;
+use bulkhead_types::{Hpa, IntId, Ipa, Mpidr, Range, Trigger};
+use dtoolkit::fdt::Fdt;
+use support::{assert_disjoint_beside, overlay, root, small_bundle};
+
+fn source() -> String {
+    std::fs::read_to_string(root().join("hyp/plan/tests/boards/spin-table.dts")).unwrap()
+}
+
+fn blob() -> Vec<u8> {
+    overlay(&source())
+}
+
+fn range(start: u64, size: u64) -> Range<Hpa> {
+    Range::<Hpa>::new(Hpa(start), size).unwrap()
+}
+
+#[test]
+fn the_board_is_read() {
+    let blob = blob();
+    let board = Board::read(&Tree::parse(&blob, "board").unwrap()).unwrap();
+    assert_eq!(board.compatible, ["test,board", "test,soc"]);
+    assert_eq!(
+        board.memory,
+        [range(0, 0x3b40_0000), range(0x4000_0000, 0x8000_0000), range(0x1_0000_0000, 0x4000_0000)]
+    );
+    let reserved: Vec<Range<Hpa>> = board.reserved.iter().map(|(range, _)| *range).collect();
+    assert_eq!(
+        reserved,
+        [range(0, 0x1000), range(0x3800_0000, 0x100_0000), range(0xd8, 8), range(0x2000_0000, 8)]
+    );
+    let cpus: Vec<_> = board.cpus.iter().map(|cpu| (cpu.mpidr, cpu.start)).collect();
+    let affinity = |value| Mpidr::from_affinity(value).unwrap();
+    assert_eq!(
+        cpus,
+        [
+            (affinity(0), Some(Start::SpinTable(Hpa(0xd8)))),
+            (affinity(0x1_0000_0002), Some(Start::SpinTable(Hpa(0x2000_0000)))),
+        ]
+    );
+    assert_eq!(board.psci, None);
+    assert_eq!(
+        board.gic,
+        Gic::V2 {
+            distributor: range(0xff84_1000, 0x1000),
+            cpu_interface: range(0xff84_2000, 0x2000),
+            hypervisor_interface: range(0xff84_4000, 0x2000),
+            virtual_cpu_interface: range(0xff84_6000, 0x2000),
+            maintenance: IntId::ppi(9),
+        }
+    );
+    assert_eq!((board.timer.virtual_timer, board.timer.flags), (IntId::ppi(11), 8));
+    let console = board.console.unwrap();
+    assert_eq!((console.kind, console.registers), (ConsoleKind::MiniUart, range(0xfe21_5040, 0x40)));
+    assert_eq!(console.interrupt, Some((IntId::spi(93).unwrap(), Trigger::Level)));
+    assert!(board.entropy.rng_seed.is_empty());
+}
+
+#[test]
+fn early_boot_agrees_without_a_heap() {
+    let blob = blob();
+    let fdt = Fdt::new(&blob).unwrap();
+    let console = early::console(&fdt).unwrap();
+    assert_eq!((console.kind, console.registers), (ConsoleKind::MiniUart, range(0xfe21_5040, 0x40)));
+    assert_eq!(early::cpu_count(&fdt), 3);
+    assert_eq!(early::bundle(&fdt), Some(range(0x1000_0000, 0x20_0000)));
+
+    let find = |taken: &[Range<Hpa>], size| early::free_range(&fdt, taken, size, 0x20_0000);
+    // The first page is reserved, and so is what the firmware keeps.
+    assert_eq!(find(&[], 0x20_0000), Some(range(0x20_0000, 0x20_0000)));
+    assert_eq!(find(&[range(0x20_0000, 0x1000)], 0x20_0000), Some(range(0x40_0000, 0x20_0000)));
+    assert_eq!(find(&[range(0, 0x3800_0000)], 0x20_0000), Some(range(0x3900_0000, 0x20_0000)));
+    assert_eq!(find(&[], 0x3fe0_0000), Some(range(0x4000_0000, 0x3fe0_0000)));
+    assert_eq!(find(&[], 0x9000_0000), None);
+    // Nor is it where a CPU waits at a spin table.
+    assert_eq!(find(&[range(0, 0x2000_0000)], 0x1000), Some(range(0x2020_0000, 0x1000)));
+}
+
+#[test]
+fn the_ends_of_the_ramdisk_have_one_cell_or_two() {
+    let wide = source()
+        .replace("linux,initrd-start = <0x10000000>", "linux,initrd-start = <0x1 0x10000000>")
+        .replace("linux,initrd-end = <0x10200000>", "linux,initrd-end = <0x1 0x10200000>");
+    let blob = overlay(&wide);
+    assert_eq!(early::bundle(&Fdt::new(&blob).unwrap()), Some(range(0x1_1000_0000, 0x20_0000)));
+    for (start, end) in [("<0x10200000>", "<0x10200000>"), ("<0x10300000>", "<0x10200000>"), ("\"x\"", "<9>")]
+    {
+        let broken = source()
+            .replace("<0x10000000>;", &format!("{start};"))
+            .replace("<0x10200000>;", &format!("{end};"));
+        let blob = overlay(&broken);
+        assert_eq!(early::bundle(&Fdt::new(&blob).unwrap()), None, "{start} {end}");
+    }
+}
+
+fn plan(partitions: &str) -> Result<bulkhead_plan::Planned, String> {
+    let blob = blob();
+    let file = small_bundle(overlay(&format!(
+        "/dts-v1/; /plugin/; &{{/}} {{ partitions {{ compatible = \"bulkhead,partitions\"; \
+         #address-cells = <2>; #size-cells = <2>; {partitions} }}; }};"
+    )));
+    let bundle = Bundle::parse(&file, software_crc32).unwrap();
+    let planned = plan_board(&blob, &bundle, vec![]).map_err(|errors| errors.to_string())?;
+    assert_disjoint_beside(&planned, &[]);
+    Ok(planned)
+}
+
+const HEAD: &str = "compatible = \"bulkhead,partition\"; kernel = \"debian-12\";";
+
+#[test]
+fn a_device_comes_with_what_it_needs() {
+    let planned = plan(&format!(
+        "a {{ {HEAD} cpus = <0x01000002 0>; memory = <0x0 0x40000000 0x0 0x10000000>; \
+         devices = \"serial0\", \"/soc/inner/edge\", \"/soc/inner/shared\"; }};"
+    ))
+    .unwrap();
+    let [partition] = planned.plan.partitions.as_slice() else { panic!("one partition") };
+    assert_eq!(partition.cpus.iter().map(|cpu| cpu.0).collect::<Vec<_>>(), [1, 0]);
+    let registers: Vec<_> = partition.devices.iter().map(|device| device.registers.clone()).collect();
+    assert_eq!(
+        registers,
+        [
+            vec![(Ipa(0xfe20_1000), range(0xfe20_1000, 0x1000))],
+            vec![
+                (Ipa(0xfe23_0000), range(0xfe23_0000, 0x1000)),
+                (Ipa(0xfe23_2000), range(0xfe23_2000, 0x2000))
+            ],
+            // On a page that the device before it has already.
+            vec![],
+        ]
+    );
+    let interrupts: Vec<_> = partition.devices.iter().flat_map(|device| device.interrupts.clone()).collect();
+    let spi = |number| IntId::spi(number).unwrap();
+    assert_eq!(interrupts, [(spi(121), Trigger::Level), (spi(33), Trigger::Edge), (spi(34), Trigger::Level)]);
+
+    let tree = Tree::parse(&partition.tree.blob, "guest").unwrap();
+    let uart = tree.by_path("/serial@fe201000").unwrap();
+    assert_eq!(uart.reg().unwrap(), [(0xfe20_1000, 0x200)]);
+    assert_eq!(uart.cells("interrupts").collect::<Vec<_>>(), [0, 121, 4]);
+    assert!(uart.is_available() && !uart.has("resets"));
+    let clocks: Vec<_> =
+        uart.cells("clocks").map(|phandle| tree.by_phandle(phandle).unwrap().path()).collect();
+    assert_eq!(clocks, ["/clock", "/clock"]);
+    assert_eq!(tree.by_path("/clock").unwrap().u32("clock-frequency"), Some(48_000_000));
+    let supply = tree.by_phandle(uart.u32("vdd-supply").unwrap()).unwrap();
+    assert_eq!(supply.string("regulator-name"), Some("3v3"));
+    assert_eq!(uart.child("child").unwrap().u32("reg"), Some(7));
+    let warnings: Vec<String> = planned.plan.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(warnings, ["/soc/inner@7e200000/serial@1000: the guest's copy of this node lacks resets."]);
+    // The virtual UART, SPI 1, and the real one are two.
+    assert_eq!(tree.root().children().filter(|node| node.is_compatible("arm,pl011")).count(), 2);
+}
+
+#[test]
+fn an_identity_mapped_partition_sees_the_boards_addresses() {
+    let planned = plan(&format!(
+        "a {{ {HEAD} cpus = <0>; identity-mapped; memory = <0x0 0x8000000 0x0 0x8000000>; }};
+         b {{ {HEAD} cpus = <0x01000002>; identity-mapped; memory = <0x0 0x40000000>; }};"
+    ))
+    .unwrap();
+    let [a, b] = planned.plan.partitions.as_slice() else { panic!("two partitions") };
+    assert_eq!(a.memory[0].frames, range(0x800_0000, 0x800_0000));
+    assert_eq!(
+        a.interrupt_controller,
+        GuestGic::V2 { distributor: Ipa(0xff84_1000), cpu_interface: Ipa(0xff84_2000) }
+    );
+    // Not at 0x0900_0000, which is RAM here, but behind the first bank.
+    assert_eq!(a.uart.unwrap().base, Ipa(0x3b40_0000));
+    assert_eq!(b.memory[0].guest.0, b.memory[0].frames.start().0);
+    assert_eq!(b.memory[0].frames.start().0 % (1 << 30), 0);
+}
+
+#[test]
+fn large_memory_is_put_together_from_banks() {
+    let planned =
+        plan(&format!("a {{ {HEAD} cpus = <0>; memory = <0x0 0x40000000 0x0 0xd0000000>; }};")).unwrap();
+    let [partition] = planned.plan.partitions.as_slice() else { panic!("one partition") };
+    assert!(partition.memory.len() > 1);
+    assert_eq!(partition.memory.iter().map(|memory| memory.frames.size()).sum::<u64>(), 0xd000_0000);
+    let tree = Tree::parse(&partition.tree.blob, "guest").unwrap();
+    let memory: Vec<_> = tree.root().children().filter(|node| node.base_name() == "memory").collect();
+    assert_eq!(memory.len(), 1, "it is one for the guest");
+    assert_eq!(memory[0].reg().unwrap(), [(0x4000_0000, 0xd000_0000)]);
+}
+
+#[test]
+fn what_cannot_be_given_away_is_refused() {
+    let refuse = |devices: &str| {
+        let memory = "memory = <0x0 0x40000000 0x0 0x10000000>;";
+        plan(&format!("a {{ {HEAD} cpus = <0>; {memory} devices = {devices}; }};")).map(drop).unwrap_err()
+    };
+    assert!(refuse("\"serial1\"").contains("the hypervisor's console"));
+    let sentence = refuse("\"/soc/inner/edge@30000\"");
+    assert!(sentence.contains("share a page with /soc/inner@7e200000/shared@30800"), "{sentence}");
+    let sentence = refuse("\"/soc/lost/device\"");
+    assert!(sentence.contains("the bus /soc/lost does not pass this address on"), "{sentence}");
+    let sentence = refuse("\"/soc/inner/iommu\"");
+    assert!(sentence.contains("who programs an IOMMU"), "{sentence}");
+    let sentence = plan(&format!(
+        "a {{ {HEAD} cpus = <0>; memory = <0x0 0x10000000>; devices = \"/soc/inner/outer\"; }};
+         b {{ {HEAD} cpus = <0x01000002>; memory = <0x0 0x10000000>; devices = \"/soc/inner/outer/inner\"; }};"
+    ))
+    .map(drop)
+    .unwrap_err();
+    assert!(sentence.contains("it is part of /soc/inner@7e200000/outer@40000"), "{sentence}");
+    let sentence = refuse("\"serial3\"");
+    assert!(sentence.contains("Did you mean \"serial0\"?"), "{sentence}");
+}
+
+#[test]
+fn everything_that_a_board_lacks_is_said() {
+    let broken = source()
+        .replace("device_type = \"memory\"", "device_type = \"nothing\"")
+        .replace("arm,gic-400", "acme,pic")
+        .replace("arm,armv8-timer", "acme,timer")
+        .replace("device_type = \"cpu\"", "device_type = \"gpu\"")
+        .replace("cpu@", "gpu@");
+    let blob = overlay(&broken);
+    let errors = Board::read(&Tree::parse(&blob, "board").unwrap()).unwrap_err().to_string();
+    insta::assert_snapshot!(errors);
+}
+
+/// Every configuration in `guests` is planned on QEMU's virt board.
+#[test]
+fn the_examples_are_planned() {
+    let image = |name: &str, kind: &str| support::image(name, kind, vec![1; 4096]);
+    let mut count = 0;
+    for folder in std::fs::read_dir(root().join("guests")).unwrap() {
+        for file in std::fs::read_dir(folder.unwrap().path()).into_iter().flatten() {
+            let path = file.unwrap().path();
+            if path.extension().is_none_or(|extension| extension != "dtso") {
+                continue;
+            }
+            count += 1;
+            let source = std::fs::read_to_string(&path).unwrap();
+            let mut images: Vec<_> = source
+                .split("kernel = \"")
+                .skip(1)
+                .chain(source.split("ramdisk = \"").skip(1))
+                .filter_map(|rest| rest.split('"').next())
+                .collect();
+            images.sort_unstable();
+            images.dedup();
+            let mut images: Vec<_> = images.into_iter().map(|name| image(name, "kernel")).collect();
+            // A tree of the guest's own lies beside the overlay.
+            if let Some(name) =
+                source.split("device-tree = \"").nth(1).and_then(|rest| rest.split('"').next())
+            {
+                let own = std::fs::read_to_string(path.with_file_name(format!("{name}.dts"))).unwrap();
+                images.push(support::image(name, "flat_dt", overlay(&own)));
+            }
+            images.push(support::image("partitions", "flat_dt", overlay(&source)));
+            let file = support::pack(images);
+            let bundle = Bundle::parse(&file, software_crc32).unwrap();
+            let board = support::large_board(8);
+            let planned = plan_board(&board, &bundle, support::taken());
+            let planned = planned.unwrap_or_else(|errors| panic!("{}: {errors}", path.display()));
+            support::assert_disjoint(&planned);
+        }
+    }
+    assert!(count >= 5, "only {count} examples were found");
+}

@@ -1,0 +1,162 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: Apache-2.0 OR MIT
+# What runs inside partitions and is not ours: Debian's arm64 kernels, BusyBox and U-Boot, each one file
+# in target/guest-software, and the initial ramdisks: one of BusyBox and guests/software, and that one with
+# the modules behind it that drive a virtio disk and network.
+
+GUEST_SOFTWARE=$ROOT/target/guest-software
+GUEST_RECIPES=$ROOT/guests/software
+GUEST_CODENAME=bookworm # Debian 12
+
+# Name of the file, how it is taken out of its package, release to prefer (- for none: the newest of
+# main, updates and security), package, path inside the package.
+GUEST_PIECES="
+debian-12            kernel -                         linux-image-arm64 ./boot/vmlinuz-*
+debian-12-backports  kernel $GUEST_CODENAME-backports linux-image-arm64 ./boot/vmlinuz-*
+bcm2711-rpi-4-b.dtb  file   $GUEST_CODENAME-backports linux-image-arm64 ./usr/lib/linux-image-*/broadcom/bcm2711-rpi-4-b.dtb
+u-boot               file   -                         u-boot-qemu       ./usr/lib/u-boot/qemu_arm64/u-boot.bin
+busybox              file   -                         busybox-static    ./bin/busybox
+virtio-modules       modules -                        linux-image-arm64 -
+"
+
+# The modules of virtio-modules, in the order in which they load: transport, disk, network, file system.
+GUEST_MODULES="
+drivers/virtio/virtio_mmio drivers/block/virtio_blk
+net/core/failover drivers/net/net_failover drivers/net/virtio_net
+lib/crc16 fs/mbcache fs/jbd2/jbd2 crypto/crc32c_generic fs/ext4/ext4
+"
+
+# guest_version NAME: what the file NAME was made of; nothing if it is not there.
+guest_version() {
+    if [[ -s $GUEST_SOFTWARE/$1 && -e $GUEST_SOFTWARE/versions ]]; then
+        sed -n "s/^$1  *//p" "$GUEST_SOFTWARE/versions"
+    fi
+}
+
+# The recipe and BusyBox of the ramdisk, in one line: it is rebuilt when either changes.
+initrd_recipe() {
+    local digest
+    digest=$(cat "$GUEST_RECIPES"/{initrd.list,init,inittab,console,profile} | sha256sum)
+    echo "$(guest_version busybox), guests/software ${digest:0:16}"
+}
+
+virtio_initrd_recipe() { echo "$(guest_version busybox-initrd), $(guest_version virtio-modules)"; }
+
+guest_software_missing() {
+    local name rest
+    while read -r name rest; do
+        if [[ -n $name && -z $(guest_version "$name") ]]; then echo "$name"; fi
+    done <<<"$GUEST_PIECES"
+    # A kernel takes the modules of its own build only.
+    if [[ -n $(guest_version virtio-modules) && $(guest_version virtio-modules) != "$(guest_version debian-12)" ]]; then
+        printf '%s\n' debian-12 virtio-modules
+    fi
+    if [[ $(guest_version busybox-initrd) != "$(initrd_recipe)" ]]; then echo busybox-initrd; fi
+    if [[ $(guest_version virtio-initrd) != "$(virtio_initrd_recipe)" ]]; then echo virtio-initrd; fi
+}
+
+guest_software_setup() {
+    local missing name kind suite package path
+    missing=" $(guest_software_missing | tr '\n' ' ')"
+    mkdir -p "$GUEST_SOFTWARE"
+    if grep -qvE '^ *((busybox|virtio)-initrd *)*$' <<<"$missing"; then
+        apt_find_debian
+        say "guest software: Debian 12's arm64 package lists, in a private apt state (no foreign architecture is added to this machine)"
+        apt_state guest arm64 "$GUEST_CODENAME" "$GUEST_CODENAME"-{updates,security,backports}
+        apt_update guest || die "the arm64 package lists of $GUEST_CODENAME did not come: check the network and run scripts/setup again"
+        while read -r name kind suite package path; do
+            if [[ -n $name && $missing == *" $name "* ]]; then
+                guest_piece "$name" "$kind" "${suite#-}" "$package" "$path"
+            fi
+        done <<<"$GUEST_PIECES"
+        rm -f "$APT_STATES"/guest/archives/*.deb
+    fi
+    if [[ $(guest_version busybox-initrd) != "$(initrd_recipe)" ]]; then guest_initrd; fi
+    if [[ $(guest_version virtio-initrd) != "$(virtio_initrd_recipe)" ]]; then guest_virtio_initrd; fi
+    say "guest software in target/guest-software:"
+    sed 's/^/    /' "$GUEST_SOFTWARE/versions"
+}
+
+# guest_piece NAME KIND SUITE PACKAGE PATH: a row of the table.
+guest_piece() {
+    local name=$1 kind=$2 suite=$3 package=$4 path=$5 version size deb new=$GUEST_SOFTWARE/.$1.new
+    if [[ $package == linux-image-arm64 ]]; then # names the newest kernel's package
+        package=$(apt_field guest "$suite" "$package" Depends | sed 's/[ ,].*//')
+    fi
+    version=$(apt_field guest "$suite" "${package:-none}" Version)
+    size=$(apt_field guest "$suite" "${package:-none}" Size)
+    [[ -n $version ]] || die "${suite:-$GUEST_CODENAME} offers no package $package for arm64, which $name comes from"
+    say "  $name: from $package $version ($((size / 1000000 + 1)) MB)"
+    deb=$(apt_fetch guest "$package" "$version")
+    if [[ $kind == modules ]]; then
+        guest_modules "$deb" "$new"
+    else
+        dpkg-deb --fsys-tarfile "$deb" | tar -x -O --wildcards "$path" >"$new"
+        [[ -s $new ]] || die "$package $version holds no file $path"
+    fi
+    if [[ $kind == kernel ]]; then guest_plain_image "$new"; fi
+    guest_done "$name" "$package $version"
+}
+
+# guest_plain_image FILE: unpacks a compressed kernel in place, to the Image that arm64's boot protocol
+# (Linux, Documentation/arch/arm64/booting.rst) describes.
+guest_plain_image() {
+    local file=$1 offset size
+    if [[ $(bytes "$file" 4 4) == zimg ]]; then # an EFI zboot image: offset, size and name of the packed Image
+        read -r offset size < <(od -A n -t u4 --endian=little -j 8 -N 8 "$file")
+        local packer
+        packer=$(bytes "$file" 24 8)
+        tail -c "+$((offset + 1))" "$file" | head -c "$size" | "${packer//[^a-z0-9]/}" -dc >"$file.plain"
+        mv "$file.plain" "$file"
+    elif gzip -t "$file" 2>/dev/null; then
+        gzip -dc <"$file" >"$file.plain"
+        mv "$file.plain" "$file"
+    fi
+    [[ $(bytes "$file" 56 4) == ARMd ]] || die "the kernel is no arm64 Image: no magic number at offset 56"
+}
+
+# bytes FILE OFFSET COUNT: these bytes, without zeros.
+bytes() { tail -c "+$(($2 + 1))" "$1" | head -c "$3" | tr -d '\0'; }
+
+# guest_done NAME MADE-OF: the finished file into place, then its line into the list of versions.
+guest_done() {
+    local versions=$GUEST_SOFTWARE/versions
+    mv "$GUEST_SOFTWARE/.$1.new" "$GUEST_SOFTWARE/$1"
+    {
+        if [[ -e $versions ]]; then sed "/^$1 /d" "$versions"; fi
+        printf '%-20s %s\n' "$1" "$2"
+    } | sort >"$versions.new"
+    mv "$versions.new" "$versions"
+}
+
+# guest_modules DEB FILE: the modules of a kernel's package as an archive to go behind an initial ramdisk.
+guest_modules() {
+    local folder module names=()
+    folder=$(mktemp -d)
+    for module in $GUEST_MODULES; do names+=("./lib/modules/*/kernel/$module.ko"); done
+    dpkg-deb --fsys-tarfile "$1" | tar -x -C "$folder" --wildcards "${names[@]}"
+    {
+        printf 'dir /lib 755\ndir /lib/modules 755\nfile /lib/modules/order 644 order\n'
+        for module in $GUEST_MODULES; do
+            mv "$folder"/lib/modules/*/kernel/"$module.ko" "$folder"
+            echo "file /lib/modules/${module##*/}.ko 644 ${module##*/}.ko"
+            echo "${module##*/}.ko" >>"$folder/order"
+        done
+    } >"$folder/list"
+    newc_archive "$folder/list" "$folder" | gzip -9n >"$2"
+    rm -r "$folder"
+}
+
+# guest_virtio_initrd: the kernel unpacks archives that lie behind each other one after the other.
+guest_virtio_initrd() {
+    say "  virtio-initrd: busybox-initrd with the modules of a virtio disk and network"
+    cat "$GUEST_SOFTWARE"/{busybox-initrd,virtio-modules} >"$GUEST_SOFTWARE/.virtio-initrd.new"
+    guest_done virtio-initrd "$(virtio_initrd_recipe)"
+}
+
+guest_initrd() {
+    say "  busybox-initrd: packing BusyBox and guests/software into an initial ramdisk"
+    local new=$GUEST_SOFTWARE/.busybox-initrd.new
+    newc_archive "$GUEST_RECIPES/initrd.list" "$GUEST_RECIPES" "$GUEST_SOFTWARE" | gzip -9n >"$new"
+    guest_done busybox-initrd "$(initrd_recipe)"
+}

@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The machines that the bench runs on: QEMU counting instructions, the same each time.
+//!
+//! With `-icount shift=0` an instruction takes a nanosecond of virtual time; `sleep=off` ends a wait by
+//! going on to the next deadline; one thread runs all CPUs in turn. A counter of 1 GHz then counts instructions.
+
+use super::trace::Images;
+use crate::project::{Project, write_whole};
+use crate::qemu::{self, BoardName, Gic, Process};
+use crate::{build, pack};
+use anyhow::{Context, Result, bail, ensure};
+use std::fmt::Write;
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+/// Where the bench guest lies on QEMU's virt board.
+const GUEST: u64 = 0x5000_0000;
+
+/// Nothing here takes so long, even on a busy machine.
+const LIMIT: Duration = Duration::from_secs(600);
+
+/// How often each operation is measured while a trace is written.
+const TRACED_SAMPLES: u32 = 3;
+
+/// One board to measure on.
+#[derive(Debug)]
+pub struct Bench<'p> {
+    project: &'p Project,
+    board: qemu::Options,
+}
+
+impl<'p> Bench<'p> {
+    /// The board as a user names it.
+    ///
+    /// # Errors
+    /// When the bench does not know the board.
+    pub fn new(project: &'p Project, board: qemu::Options) -> Result<Self> {
+        // The guest's devices and interrupts are those of QEMU's virt board, and so is a counter of 1 GHz.
+        ensure!(
+            board.board == BoardName::QemuVirt,
+            "the bench runs on QEMU's virt board only: leave out --board"
+        );
+        Ok(Self { project, board })
+    }
+
+    /// The board.
+    #[must_use]
+    pub fn board(&self) -> &qemu::Options {
+        &self.board
+    }
+
+    /// The checkout.
+    #[must_use]
+    pub fn project(&self) -> &Project {
+        self.project
+    }
+
+    /// What the budgets call it: `gicv3 cortex-a72`.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let gic = if self.board.gic == Gic::V2 { 2 } else { 3 };
+        format!("gicv{gic} {}", self.board.cpu)
+    }
+
+    /// Where its files go.
+    #[must_use]
+    pub fn folder(&self) -> PathBuf {
+        self.project.target().join("bench").join(self.name().replace(' ', "-"))
+    }
+
+    /// The hypervisor with its symbols.
+    #[must_use]
+    pub fn hypervisor_elf(&self) -> PathBuf {
+        self.project.target().join(build::TARGET).join("release/bulkhead-el2")
+    }
+
+    /// What the bench guest prints at EL1 of the bare board.
+    ///
+    /// # Errors
+    /// When it cannot be built or run, or does not end.
+    pub fn native(&self) -> Result<String> {
+        let image = build::guest(self.project, "bench", false)?;
+        // Later properties win: a board without EL2, whose PSCI is called by HVC as under a hypervisor.
+        self.output(&self.counting(2, 512), &image, None, &["-machine", "virtualization=off"])
+    }
+
+    /// What it prints in a partition, on a board and with neighbours of this shape.
+    ///
+    /// # Errors
+    /// As for [`Bench::native`].
+    pub fn guest(&self, shape: &Shape) -> Result<String> {
+        let nodes = shape.partitions(self.board.gic, "");
+        let images = [("bench", &*self.image("bench")?), ("stamp", &*self.image("stamp")?)];
+        let used = if shape.others == 0 { &images[..1] } else { &images };
+        self.partitions(shape.cpus + shape.others, 512 + shape.mib, &nodes, used, &[])
+    }
+
+    /// The same with few measurements, and a trace of every instruction in a file.
+    ///
+    /// # Errors
+    /// As for [`Bench::native`].
+    pub fn traced(&self, trace: &Path) -> Result<String> {
+        let events = "exec,nochain,int,trace:memory_region_ops_read,trace:memory_region_ops_write";
+        let file = trace.to_str().context("the path of the trace is no text")?;
+        let overlay = Shape::default().partitions(self.board.gic, &format!("samples={TRACED_SAMPLES}"));
+        let more = ["-accel", "tcg,thread=single,one-insn-per-tb=on", "-d", events, "-D", file];
+        self.partitions(2, 512, &overlay, &[("bench", &self.image("bench")?)], &more)
+    }
+
+    /// The bytes of one of our guests.
+    ///
+    /// # Errors
+    /// When it cannot be built.
+    pub fn image(&self, name: &str) -> Result<Vec<u8>> {
+        let path = build::guest(self.project, name, false)?;
+        fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
+    }
+
+    /// What a reader of a trace must know of the images.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn images(&self) -> Result<Images> {
+        let hypervisor = fs::read(self.project.hypervisor_image()).context("cannot read the hypervisor")?;
+        Ok(Images { hypervisor, guest: self.image("bench")?, guest_base: GUEST })
+    }
+
+    /// Everything that is printed by a board with `partitions` (nodes in source form) and these images.
+    ///
+    /// # Errors
+    /// As for [`Bench::native`].
+    pub fn partitions(
+        &self,
+        cpus: u16,
+        memory: u32,
+        partitions: &str,
+        images: &[(&str, &[u8])],
+        more: &[&str],
+    ) -> Result<String> {
+        let source = format!(
+            "/dts-v1/;\n/plugin/;\n&{{/}} {{ partitions {{ compatible = \"bulkhead,partitions\";\n\
+             #address-cells = <2>; #size-cells = <2>;\n{partitions} }}; }};\n"
+        );
+        let overlay = self.folder().join("bench.dtso");
+        write_whole(&overlay, source.as_bytes())?;
+        let bundle = self.folder().join("bench.itb");
+        write_whole(&bundle, &pack::with_images(&overlay, images)?)?;
+        self.output(&self.counting(cpus, memory), &self.project.hypervisor_image(), Some(&bundle), more)
+    }
+
+    fn counting(&self, smp: u16, memory: u32) -> qemu::Options {
+        let mut board = qemu::Options { smp, memory, ..self.board.clone() };
+        board.cpu.push_str(",cntfrq=1000000000");
+        board.extra.extend(["-icount", "shift=0,sleep=off", "-rtc", "clock=vm"].map(Into::into));
+        board
+    }
+
+    fn output(
+        &self,
+        board: &qemu::Options,
+        image: &Path,
+        bundle: Option<&Path>,
+        more: &[&str],
+    ) -> Result<String> {
+        let mut command = qemu::command(self.project, board, image, bundle)?;
+        if !more.contains(&"-accel") {
+            command.args(["-accel", "tcg,thread=single"]);
+        }
+        output(command.args(more))
+    }
+}
+
+/// Runs it to its end.
+fn output(command: &mut Command) -> Result<String> {
+    let whole = std::mem::replace(command, Command::new("true"));
+    let (mut process, keyboard, mut console) = Process::start(whole, |_| ())?;
+    let reader = thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let _ = console.read_to_end(&mut bytes);
+        String::from_utf8_lossy(&bytes).into_owned()
+    });
+    let status = process.wait(LIMIT)?;
+    process.end();
+    drop(keyboard);
+    let said = reader.join().unwrap_or_default();
+    match status {
+        Some(status) if status.success() => Ok(said),
+        Some(status) => bail!("QEMU ended with {status}: {}\n{said}", process.complaints().join("\n")),
+        None => bail!("the bench did not end within {} s:\n{said}", LIMIT.as_secs()),
+    }
+}
+
+/// What may make an event cost more, and must not: the size of the guest and of the board.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// CPUs of the bench's partition, at least 2.
+    pub cpus: u16,
+    /// Its memory.
+    pub mib: u32,
+    /// Whether it has QEMU's virtio transports and so owns 32 interrupts more.
+    pub virtio: bool,
+    /// Other partitions, of one CPU each.
+    pub others: u16,
+}
+
+impl Default for Shape {
+    fn default() -> Self {
+        Self { cpus: 2, mib: 16, virtio: true, others: 0 }
+    }
+}
+
+impl Shape {
+    /// The partitions in source form. Virtio transports may master the bus, so memory is identity-mapped.
+    fn partitions(&self, gic: Gic, bootargs: &str) -> String {
+        let cpus: Vec<_> = (0..self.cpus).map(|cpu| reg(gic, cpu)).collect();
+        let mut devices = String::from("\"/pl031@9010000\"");
+        for transport in 0..if self.virtio { 32 } else { 0 } {
+            let _ = write!(devices, ", \"/virtio_mmio@{:x}\"", 0xa00_0000 + 0x200 * transport);
+        }
+        let size = u64::from(self.mib) << 20;
+        let mut text = format!(
+            "bench {{ compatible = \"bulkhead,partition\"; cpus = <{}>; identity-mapped;\n\
+             memory = <0x0 {GUEST:#x} {:#x} {:#x}>; kernel = \"bench\";\n\
+             bootargs = \"{bootargs}\"; devices = {devices}; }};",
+            cpus.join(" "),
+            size >> 32,
+            size & 0xffff_ffff
+        );
+        for other in 0..self.others {
+            let _ = write!(text, "\n{}", stamp_partition(gic, self.cpus + other, 2));
+        }
+        text
+    }
+}
+
+/// A partition with the stamp guest, which says when it was entered and powers off.
+pub fn stamp_partition(gic: Gic, cpu: u16, mib: u64) -> String {
+    format!(
+        "p{cpu} {{ compatible = \"bulkhead,partition\"; cpus = <{}>; kernel = \"stamp\";\n\
+         memory = <0x0 0x40000000 {:#x} {:#x}>; }};",
+        reg(gic, cpu),
+        (mib << 20) >> 32,
+        (mib << 20) & 0xffff_ffff
+    )
+}
+
+/// A CPU's `reg` on QEMU's virt board: clusters of 16 with a GICv3, of 8 with a GICv2.
+fn reg(gic: Gic, cpu: u16) -> String {
+    let cluster = if gic == Gic::V2 { 8 } else { 16 };
+    format!("{:#x}", ((cpu / cluster) << 8) | (cpu % cluster))
+}

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Figures of the hypervisor as a whole: from its entry to its guests', its memory, its image.
+
+use super::boards::{Bench, Shape, stamp_partition};
+use super::figures::{self, Figures, Operation, Printed};
+use crate::flatten;
+use crate::qemu::Gic;
+use anyhow::{Context, Result, ensure};
+use regex::Regex;
+use std::fs;
+
+/// How many partitions the boot is measured with for the budgets.
+const PARTITIONS: [u16; 2] = [1, 4];
+
+/// What a boot says of itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Boot {
+    /// Instructions from the hypervisor's entry to the first instruction of its last guest.
+    pub entry: u64,
+    /// Bytes of memory that the hypervisor uses: its image with its stacks, and of its heap what is used.
+    pub memory: u64,
+}
+
+/// The boot with one partition and with four, memory in all and for each further partition, and the image.
+///
+/// # Errors
+/// When something cannot be built or run.
+pub fn measure(bench: &Bench<'_>) -> Result<Vec<Operation>> {
+    let stamp = bench.image("stamp")?;
+    let [one, four] = [boot(bench, PARTITIONS[0], 2, &stamp)?, boot(bench, PARTITIONS[1], 2, &stamp)?];
+    let elf = fs::read(bench.hypervisor_elf()).context("cannot read the hypervisor")?;
+    let sizes = flatten::flatten(&elf)?.sizes;
+    let further = four.memory.saturating_sub(one.memory) / u64::from(PARTITIONS[1] - PARTITIONS[0]);
+    let figures = [
+        ("boot-1-partition", one.entry),
+        ("boot-4-partitions", four.entry),
+        ("memory-1-partition", one.memory),
+        ("memory-further-partition", further),
+        ("image-text-and-constants", sizes.text + sizes.rodata),
+    ];
+    let whole = |(name, value): (&str, u64)| Operation {
+        name: name.into(),
+        native: None,
+        guest: Some(Figures::once(value)),
+    };
+    Ok(figures.into_iter().map(whole).collect())
+}
+
+/// Boots so many partitions of one CPU, each with `mib` of memory and `image` in it.
+fn boot(bench: &Bench<'_>, partitions: u16, mib: u64, image: &[u8]) -> Result<Boot> {
+    let nodes: Vec<_> = (0..partitions).map(|cpu| stamp_partition(bench.board().gic, cpu, mib)).collect();
+    let board_memory = 512 + u32::try_from(mib)? * u32::from(partitions);
+    let said = bench.partitions(partitions, board_memory, &nodes.join("\n"), &[("stamp", image)], &[])?;
+    let entries = captures(&said, r"(?m)^(?:\[p\d+\] )?([0-9a-f]{16})\s*$", 16)?;
+    ensure!(
+        entries.len() == usize::from(partitions),
+        "{} of {partitions} partitions told when they started:\n{said}",
+        entries.len()
+    );
+    let kib =
+        |pattern| captures(&said, pattern, 10).map(|found| found.first().copied().unwrap_or_default() << 10);
+    let [heap, image] = [kib(r"heap (\d+) of \d+ KiB used")?, kib(r"(\d+) KiB image")?];
+    ensure!(heap > 0 && image > 0, "the hypervisor did not tell its memory:\n{said}");
+    Ok(Boot { entry: entries.into_iter().max().unwrap_or_default(), memory: heap + image })
+}
+
+fn captures(text: &str, pattern: &str, radix: u32) -> Result<Vec<u64>> {
+    let pattern = Regex::new(pattern)?;
+    pattern.captures_iter(text).map(|found| Ok(u64::from_str_radix(&found[1], radix)?)).collect()
+}
+
+/// How figures grow.
+#[derive(Clone, Debug)]
+pub struct Scale {
+    /// What is varied, and the boot.
+    pub boots: Vec<(String, Boot)>,
+    /// What is varied, and the median of each operation.
+    pub events: Vec<(String, Printed)>,
+}
+
+/// Boots with 1 to 16 partitions (8 with a GICv2), with 128 MiB to 8 GiB of guest memory, and with images of up to 32 MiB;
+/// and runs the bench with more of everything.
+///
+/// # Errors
+/// As for [`measure`].
+pub fn scale(bench: &Bench<'_>) -> Result<Scale> {
+    let stamp = bench.image("stamp")?;
+    let most = if bench.board().gic == Gic::V2 { 8 } else { 32 };
+    let mut boots = Vec::new();
+    for partitions in [1, 2, 4, 8, 16].into_iter().filter(|count| *count <= most) {
+        boots.push((format!("partitions: {partitions}"), boot(bench, partitions, 2, &stamp)?));
+    }
+    for mib in [128, 512, 2048, 8192] {
+        boots.push((format!("MiB of memory: {mib}"), boot(bench, 1, mib, &stamp)?));
+    }
+    for mib in [1, 8, 32] {
+        let mut image = stamp.clone();
+        image.resize(mib << 20, 0);
+        boots.push((format!("MiB of image: {mib}"), boot(bench, 1, 64, &image)?));
+    }
+    let usual = Shape::default();
+    let shapes = [
+        ("2 CPUs, 16 MiB".to_owned(), usual),
+        ("1 interrupt".to_owned(), Shape { virtio: false, ..usual }),
+        (format!("{most} CPUs"), Shape { cpus: most, ..usual }),
+        (format!("{} partitions", most.min(16) - 1), Shape { others: most.min(16) - 2, ..usual }),
+        ("8 GiB".to_owned(), Shape { mib: 8192, ..usual }),
+    ];
+    let events = shapes.into_iter().map(|(what, shape)| Ok((what, figures::parse(&bench.guest(&shape)?)?)));
+    Ok(Scale { boots, events: events.collect::<Result<_>>()? })
+}

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What `dtc` says of a source, as findings: with the place, and with the likely cause where it names none.
+
+use super::finding::{Finding, Mark};
+use crate::dts::{FileId, Kind, Place, Sources, Token, tokens};
+use regex::{Captures, Regex};
+use std::ops::Range;
+use std::path::Path;
+
+/// `Error: FILE:LINE.COLUMN-COLUMN MESSAGE` and `FILE:LINE.COLUMN-LINE.COLUMN: ERROR (KIND): MESSAGE`.
+const COMPLAINT: &str =
+    r"^(?:Error: )?(.+?):(\d+)\.(\d+)(?:-(?:(\d+)\.)?(\d+))?:? (?:ERROR \([a-z_]+\): )?(.*)$";
+
+/// What `dtc` adds when it has said everything.
+const LAST_WORDS: [&str; 3] = [
+    "FATAL ERROR: Unable to parse input tree",
+    "FATAL ERROR: Syntax error parsing input tree",
+    "ERROR: Input tree has errors",
+];
+
+/// The findings in what `dtc` wrote of `file`. Never empty.
+pub fn findings(sources: &mut Sources, file: FileId, complaints: &str) -> Vec<Finding> {
+    let pattern = Regex::new(COMPLAINT).ok();
+    let mut findings = Vec::new();
+    for line in complaints.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        if LAST_WORDS.iter().any(|words| line.starts_with(words)) {
+            continue;
+        }
+        let captures = pattern.as_ref().and_then(|pattern| pattern.captures(line));
+        findings.push(match captures {
+            Some(captures) => located(sources, &captures),
+            None => unlocated(sources, file, line),
+        });
+    }
+    if findings.is_empty() {
+        let path = sources.file(file).path.display();
+        findings.push(Finding::error(format!("{path} does not compile: {}", complaints.trim())));
+    }
+    findings
+}
+
+fn located(sources: &mut Sources, captures: &Captures<'_>) -> Finding {
+    let text = |group: usize| captures.get(group).map_or("", |found| found.as_str());
+    let number = |group: usize| text(group).parse::<usize>().ok();
+    let message = text(6);
+    let Some(file) = sources.read(Path::new(text(1))) else { return Finding::error(message) };
+    let source = &sources.file(file).text;
+    let start = offset(source, number(2).unwrap_or(1), number(3).unwrap_or(1));
+    let end_line = number(4).or(number(2)).unwrap_or(1);
+    let end = number(5).map_or(start, |column| offset(source, end_line, column));
+    let place = Place { file, span: first_line(source, start..end.max(start)) };
+    if message != "syntax error" {
+        return Finding::error(message).mark(Mark::primary(place, ""));
+    }
+    let finding = Finding::error("this is not device-tree source").mark(Mark::primary(place, ""));
+    match cause(source, start) {
+        Cause::Unknown => finding,
+        Cause::Advice(advice) => finding.note(format!("help: {advice}")),
+        Cause::At(span, text) => finding.mark(Mark::secondary(Place { file, span }, text)),
+    }
+}
+
+/// `FATAL ERROR: Couldn't open "FILE": ...` and the like: the place is where the file is named.
+fn unlocated(sources: &Sources, file: FileId, line: &str) -> Finding {
+    let finding = Finding::error(line.trim_start_matches("FATAL ERROR: ").trim_start_matches("ERROR: "));
+    let quoted = line.split('"').nth(1).map(|name| format!("\"{name}\""));
+    let found = quoted.and_then(|name| Some((sources.file(file).text.find(&name)?, name.len())));
+    match found {
+        Some((start, size)) => finding.mark(Mark::primary(Place { file, span: start..start + size }, "")),
+        None => finding,
+    }
+}
+
+/// The byte at a line and a column, both from 1; columns count bytes.
+fn offset(text: &str, line: usize, column: usize) -> usize {
+    let start: usize = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
+    let mut offset = start.saturating_add(column.saturating_sub(1)).min(text.len());
+    while !text.is_char_boundary(offset) {
+        offset -= 1;
+    }
+    offset
+}
+
+/// The part of the span on its first line: more of it would not make it clearer.
+fn first_line(text: &str, span: Range<usize>) -> Range<usize> {
+    let inside = text.get(span.clone()).unwrap_or("");
+    let size = inside.find('\n').unwrap_or(inside.len());
+    span.start..span.start + size
+}
+
+/// The likely cause of a syntax error.
+enum Cause {
+    /// A place, and what is wrong there.
+    At(Range<usize>, &'static str),
+    /// What to do.
+    Advice(&'static str),
+    Unknown,
+}
+
+fn cause(text: &str, at: usize) -> Cause {
+    let tokens = tokens(text);
+    if tokens.first().is_none_or(|first| first.kind != Kind::Directive("dts-v1")) {
+        return Cause::Advice("An overlay begins with /dts-v1/; and /plugin/;");
+    }
+    let split = tokens.partition_point(|token| token.span.start < at);
+    let (before, after) = tokens.split_at(split);
+    let (mut braces, mut bracket): (Vec<&Token>, Option<&Token>) = (Vec::new(), None);
+    for token in before {
+        match token.kind {
+            Kind::Mark(b'{') => braces.push(token),
+            Kind::Mark(b'}') => drop(braces.pop()),
+            Kind::Mark(b'<' | b'[') => bracket = Some(token),
+            Kind::Mark(b'>' | b']') => bracket = None,
+            _ => {}
+        }
+    }
+    if let Some(open) = bracket {
+        return Cause::At(open.span.clone(), "opened here and not closed");
+    }
+    // At the end of the file dtc points at the last thing in it.
+    if let (true, Some(open)) = (after.len() < 2, braces.last()) {
+        return Cause::At(open.span.clone(), "this brace is never closed");
+    }
+    let Some(last) = before.last().filter(|last| !matches!(last.kind, Kind::Mark(b';' | b'{' | b'='))) else {
+        return Cause::Unknown;
+    };
+    let new_line = text.get(last.span.end..at).is_some_and(|between| between.contains('\n'));
+    if new_line || after.first().is_some_and(|next| next.kind == Kind::Mark(b'}')) {
+        let end = last.span.end;
+        let start =
+            text.get(..end).and_then(|text| text.char_indices().next_back()).map_or(end, |(at, _)| at);
+        return Cause::At(start..end, "is a semicolon missing behind this?");
+    }
+    Cause::Unknown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn find(text: &str, complaints: &str) -> (Sources, Finding) {
+        let mut sources = Sources::default();
+        let file = sources.add("bad.dtso".into(), text.as_bytes());
+        let mut findings = findings(&mut sources, file, complaints);
+        assert_eq!(findings.len(), 1, "{findings:?}");
+        (sources, findings.remove(0))
+    }
+
+    #[test]
+    fn a_missing_semicolon_is_guessed() {
+        let text = "/dts-v1/;\n/plugin/;\n&{/} { a { cpus = <0>\n\tmemory = <1>; }; };\n";
+        let said = "Error: bad.dtso:4.2-8 syntax error\nFATAL ERROR: Unable to parse input tree\n";
+        let (sources, finding) = find(text, said);
+        let [first, second] = finding.marks.as_slice() else { panic!("{finding:?}") };
+        assert_eq!((sources.text(&first.place), sources.text(&second.place)), ("memory", ">"));
+        assert!(second.text.contains("semicolon"), "{second:?}");
+    }
+
+    #[test]
+    fn what_is_open_is_shown() {
+        let begun = |rest: &str| format!("/dts-v1/;\n/plugin/;\n{rest}");
+        let (sources, finding) =
+            find(&begun("&{/} { a { cpus = <0 1; }; };\n"), "Error: bad.dtso:3.23-24 syntax error\n");
+        assert_eq!(sources.text(&finding.marks[1].place), "<");
+        let (_, finding) = find("&{/} { };", "Error: bad.dtso:1.1-2 syntax error\n");
+        assert!(finding.notes[0].contains("/dts-v1/;"), "{finding:?}");
+        let (_, finding) = find(&begun("&{/} { a { };\n"), "Error: bad.dtso:3.14-4.1 syntax error\n");
+        assert!(finding.marks[1].text.contains("never closed"), "{finding:?}");
+    }
+
+    #[test]
+    fn other_complaints_keep_their_words() {
+        let text = "/dts-v1/;\n/plugin/;\n/include/ \"none.dtsi\"\n&{/} { a { }; a { }; };\n";
+        let said = "bad.dtso:4.15-18: ERROR (duplicate_node_names): /a: Duplicate node name\n\
+                    ERROR: Input tree has errors, aborting (use -f to force output)\n";
+        let (sources, finding) = find(text, said);
+        assert_eq!(finding.message, "/a: Duplicate node name");
+        assert_eq!(sources.text(&finding.marks[0].place), "a {");
+        let said = "FATAL ERROR: Couldn't open \"none.dtsi\": No such file or directory\n";
+        let (sources, finding) = find(text, said);
+        assert_eq!(sources.text(&finding.marks[0].place), "\"none.dtsi\"");
+        assert!(find(text, "").1.message.contains("does not compile"));
+    }
+}

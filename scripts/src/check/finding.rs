@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What a check finds, and how it is shown: the source, with the place underlined.
+
+use crate::dts::{Place, Sources};
+use anyhow::Result;
+use bulkhead_plan::error::Problem;
+use codespan_reporting::diagnostic::{Diagnostic, Label, LabelStyle, Severity};
+use codespan_reporting::files::SimpleFiles;
+use codespan_reporting::term::{self, Config, Styles, StylesWriter, termcolor};
+use std::io::{IsTerminal, stderr};
+
+/// Something to say of a configuration.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    /// How bad it is.
+    pub severity: Severity,
+    /// What it is, in one sentence without its full stop.
+    pub message: String,
+    /// The places, the most important first.
+    pub marks: Vec<Mark>,
+    /// What else there is to say.
+    pub notes: Vec<String>,
+    /// The sentence that the hypervisor says of it at boot, if it is one of the hypervisor's own.
+    pub sentence: Option<String>,
+}
+
+/// A place, and what is to be said of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// The place.
+    pub place: Place,
+    /// What stands beside it; may be empty.
+    pub text: String,
+    style: LabelStyle,
+}
+
+impl Mark {
+    /// The place that is to blame.
+    pub fn primary(place: Place, text: impl Into<String>) -> Self {
+        Self { place, text: text.into(), style: LabelStyle::Primary }
+    }
+
+    /// A place that explains.
+    pub fn secondary(place: Place, text: impl Into<String>) -> Self {
+        Self { place, text: text.into(), style: LabelStyle::Secondary }
+    }
+}
+
+impl Finding {
+    /// An error.
+    pub fn error(message: impl Into<String>) -> Self {
+        let (marks, notes) = (Vec::new(), Vec::new());
+        Self { severity: Severity::Error, message: message.into(), marks, notes, sentence: None }
+    }
+
+    /// What the planner says, at `marks`.
+    #[must_use]
+    pub fn of(problem: &Problem, marks: Vec<Mark>, severity: Severity) -> Self {
+        let sentence = problem.to_string();
+        let whole = || sentence.trim_end_matches('.').to_owned();
+        let mut notes = Vec::new();
+        // Beside its place a value need not be repeated.
+        let message = if marks.is_empty() { whole() } else { problem.rule.to_string() };
+        if !marks.is_empty() {
+            if let Some(advice) = &problem.advice {
+                notes.push(format!("help: {advice}{}", if advice.ends_with('?') { "" } else { "." }));
+            }
+            notes.push(match (&problem.property, &problem.value) {
+                (Some(property), Some(value)) => format!("in {}: {property} = {value}", problem.node),
+                (Some(property), None) => format!("in {}: {property}", problem.node),
+                (None, _) => format!("in {}", problem.node),
+            });
+        }
+        Self { severity, message, marks, notes, sentence: Some(sentence) }
+    }
+
+    /// Adds a place.
+    #[must_use]
+    pub fn mark(mut self, mark: Mark) -> Self {
+        self.marks.push(mark);
+        self
+    }
+
+    /// Adds a note.
+    #[must_use]
+    pub fn note(mut self, note: impl Into<String>) -> Self {
+        self.notes.push(note.into());
+        self
+    }
+
+    /// Whether it keeps the configuration from booting.
+    #[must_use]
+    pub fn is_error(&self) -> bool {
+        self.severity >= Severity::Error
+    }
+
+    fn diagnostic(&self) -> Diagnostic<usize> {
+        let label = |mark: &Mark| {
+            Label::new(mark.style, mark.place.file.0, mark.place.span.clone()).with_message(mark.text.clone())
+        };
+        Diagnostic::new(self.severity)
+            .with_message(self.message.clone())
+            .with_labels(self.marks.iter().map(label).collect())
+            .with_notes(self.notes.clone())
+    }
+}
+
+fn files(sources: &Sources) -> SimpleFiles<String, &str> {
+    let mut files = SimpleFiles::new();
+    for file in sources.files() {
+        files.add(file.path.display().to_string(), file.text.as_str());
+    }
+    files
+}
+
+/// Shows findings on standard error, in colours if it is a terminal and the user has not set NO_COLOR.
+///
+/// # Errors
+/// When standard error cannot be written to.
+pub fn print(sources: &Sources, findings: &[Finding]) -> Result<()> {
+    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let colour = stderr().is_terminal() && !refused;
+    let choice = if colour { termcolor::ColorChoice::Always } else { termcolor::ColorChoice::Never };
+    let (files, styles) = (files(sources), Styles::default());
+    let stream = termcolor::StandardStream::stderr(choice);
+    let mut writer = StylesWriter::new(stream.lock(), &styles);
+    for finding in findings {
+        term::emit_to_write_style(&mut writer, &Config::default(), &files, &finding.diagnostic())?;
+    }
+    Ok(())
+}
+
+/// Findings as they are shown where there is no terminal.
+///
+/// # Errors
+/// When a place is not in its file.
+pub fn text(sources: &Sources, findings: &[Finding]) -> Result<String> {
+    let (files, mut text) = (files(sources), String::new());
+    for finding in findings {
+        text += &term::emit_into_string(&Config::default(), &files, &finding.diagnostic())?;
+    }
+    Ok(text)
+}

@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! `bulkhead`, the host command; `cargo bulkhead` within the checkout.
+
+#![forbid(unsafe_code)]
+
+use anyhow::Result;
+use bulkhead_host::config::Config;
+use bulkhead_host::machine::Failure;
+use bulkhead_host::project::{Project, write_whole};
+use bulkhead_host::{bench, build, check, new, pack, run, sdcard, show, suite, terminal};
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+use std::io::stdout;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Builds Bulkhead, packs configurations, and boots them under QEMU
+#[derive(Debug, Parser)]
+#[command(name = "bulkhead", bin_name = "cargo bulkhead", version, after_help = EXAMPLES)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  cargo bulkhead run                                  the demo: two Linux guests and a ticker
+  cargo bulkhead run --gic 2 --cpu max                the same on another board
+  cargo bulkhead run my-board/ --smp 8 --memory 4096  a configuration of one's own
+  cargo bulkhead run --play my.play --timeout 300     typed from a file; ends after 300 s
+  cargo bulkhead run -- -d guest_errors -D qemu.log   with further arguments for QEMU
+  cargo bulkhead new my-board                         a configuration to start from
+  cargo bulkhead check my-board/                      its mistakes, each where it stands
+  cargo bulkhead show my-board/ --svg my-board.svg    who owns what of the board
+  cargo bulkhead pack my-board/ -o my-board.itb       one file to boot with the hypervisor
+  cargo bulkhead test reboot                          the system tests with `reboot` in the name";
+
+const SHOW_HELP: &str = "\
+Examples:
+  cargo bulkhead show guests/demo                        a table
+  cargo bulkhead show guests/demo --svg demo.svg         a picture
+  cargo bulkhead show guests/demo --json | jq .free      for machines
+  cargo bulkhead show guests/demo --guest-dts linux-a    the tree that a guest sees";
+
+const CHECK_HELP: &str = "\
+Compiles, merges and plans with the hypervisor's own code, for the board that `run` would boot with the same
+options, and shows every mistake where it stands. Exit status: 0 if it boots, 1 if not.
+
+Examples:
+  cargo bulkhead check guests/demo
+  cargo bulkhead check my-board/ --smp 8 --memory 4096 --gic 2
+  cargo bulkhead check my-board/ --board raspi4b
+  cargo bulkhead check my-board/ --dtb my-board.dtb      a tree of one's own";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Build the hypervisor and our own guests
+    #[command(after_help = "The hypervisor comes to target/bulkhead.img, guests to target/guest-software.")]
+    Build {
+        /// Print each image's size
+        #[arg(long, short)]
+        verbose: bool,
+    },
+    /// Pack a configuration into a bundle
+    #[command(after_help = "\
+Example:
+  cargo bulkhead pack guests/demo -o demo.itb
+  mkimage -l demo.itb
+
+An image's name in a partition (kernel, ramdisk) stands for a file NAME or NAME.* in the configuration's
+folder or its images/, for our own guest of that name, or for target/guest-software/NAME.")]
+    Pack {
+        /// A folder with overlays (*.dtso), one overlay, or a bundle
+        config: PathBuf,
+        /// The bundle to write
+        #[arg(long, short, value_name = "FILE")]
+        output: PathBuf,
+    },
+    /// Make a card that a Raspberry Pi 4 boots a configuration from
+    #[command(after_help = "\
+Examples:
+  cargo bulkhead sdcard guests/demo -o pi4.img          an image for a whole card
+  cargo bulkhead sdcard guests/demo --to /media/boot    files on a boot partition that is there already
+
+docs/raspberry-pi.md goes from an empty card to two guests on the serial port.")]
+    Sdcard(sdcard::Options),
+    /// Make a configuration to start from
+    #[command(after_help = "\
+Example:
+  cargo bulkhead new my-board
+  cargo bulkhead run my-board")]
+    New(new::Options),
+    /// Check a configuration without booting it
+    #[command(after_help = CHECK_HELP)]
+    Check(Box<check::Options>),
+    /// Show who owns what of the board
+    #[command(after_help = SHOW_HELP)]
+    Show(Box<show::Options>),
+    /// Print a script that completes this command's words in a shell
+    #[command(after_help = "\
+Example, for bash (the script completes the word `bulkhead`):
+  cargo bulkhead completions bash > ~/.local/share/bash-completion/completions/bulkhead")]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Boot a configuration under QEMU
+    #[command(after_help = "\
+On a terminal the keyboard goes to the partition in focus. Ctrl-] and then
+  a digit   moves the focus to the partition of that number
+  n         moves it to the next one
+  ?         explains the keys
+  q         ends QEMU
+  Ctrl-]    types a Ctrl-]
+
+Without a terminal the configuration's own *.play session is played, if it has one.
+The exit status is 0 if every partition powered itself off.")]
+    Run(Box<run::Options>),
+    /// Run the system tests
+    #[command(after_help = "\
+Each scenario runs on one board, taken in turn, so that every GIC version and CPU model occurs; with --full on all.
+What each test's console said is kept in target/system-tests/NAME/console.log.")]
+    Test(suite::Options),
+    /// Count the instructions of everything that leaves a guest
+    #[command(
+        after_help = "The budgets are in scripts/data/budgets.json; docs/bench.md explains the method."
+    )]
+    Bench(bench::Options),
+}
+
+fn main() -> ExitCode {
+    let result = dispatch(Arguments::parse());
+    terminal::restore();
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("bulkhead: {error:#}");
+            match error.downcast_ref() {
+                Some(Failure::Signal(number)) => ExitCode::from(u8::try_from(128 + number).unwrap_or(1)),
+                _ => ExitCode::FAILURE,
+            }
+        }
+    }
+}
+
+fn dispatch(arguments: Arguments) -> Result<ExitCode> {
+    let project = Project::find()?;
+    match arguments.command {
+        Command::Build { verbose } => {
+            build::hypervisor(&project, verbose)?;
+            for name in build::guest_names(&project) {
+                build::guest(&project, &name, verbose)?;
+            }
+        }
+        Command::Pack { config, output } => {
+            let bundle = pack::pack(&project, &Config::open(&config)?)?;
+            write_whole(&output, &bundle)?;
+        }
+        Command::Sdcard(options) => sdcard::sdcard(&project, &options)?,
+        Command::Check(options) => {
+            if !check::check(&project, &options)? {
+                return Ok(ExitCode::FAILURE);
+            }
+        }
+        Command::New(options) => new::new(&options.folder)?,
+        Command::Show(options) => {
+            if !show::show(&project, &options)? {
+                return Ok(ExitCode::FAILURE);
+            }
+        }
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Arguments::command(), "bulkhead", &mut stdout());
+        }
+        Command::Run(options) => run::run(&project, &options)?,
+        Command::Test(options) => {
+            if !suite::test(&project, &options)? {
+                return Ok(ExitCode::FAILURE);
+            }
+        }
+        Command::Bench(options) => {
+            if !bench::run(&project, &options)? {
+                return Ok(ExitCode::FAILURE);
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Arguments::command().debug_assert();
+    }
+}

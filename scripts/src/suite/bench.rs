@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The instructions that exits cost, against their budgets: a figure that grows by more than 2 % fails.
+
+use super::Scenario;
+use crate::bench;
+use crate::qemu::{self, Gic};
+
+/// What is measured.
+pub const SCENARIO: Scenario =
+    Scenario { name: "bench", run: |lab| bench::check(lab.project(), lab.board.gic, &lab.board.cpu) };
+
+/// The boards that have budgets.
+pub fn boards() -> impl Iterator<Item = qemu::Options> {
+    [Gic::V3, Gic::V2].into_iter().map(|gic| qemu::Options { gic, ..qemu::Options::default() })
+}

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The desk and the board agree: what `check` accepts boots, and what it refuses is refused with the same
+//! sentences. A change of configuration changes no byte of the hypervisor.
+
+use super::Scenario;
+use super::lab::{Lab, Partition};
+use super::{broken, shell};
+use crate::board::{Board, Fault, State};
+use crate::check::{self, Examined};
+use crate::console::HYPERVISOR;
+use crate::machine::Failure;
+use crate::new;
+use anyhow::{Context, Result, bail, ensure};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Every scenario.
+pub const ALL: &[Scenario] = &[
+    Scenario { name: "check-accepts-what-boots", run: examples },
+    Scenario { name: "check-refuses-what-is-refused", run: mistakes },
+    Scenario { name: "a-configuration-changes-no-hypervisor", run: same_hypervisor },
+];
+
+/// The folders of guests that are configurations.
+fn configurations(lab: &Lab) -> Result<Vec<PathBuf>> {
+    let folders = fs::read_dir(lab.project().root().join("guests")).context("cannot read guests")?;
+    let mut found: Vec<PathBuf> = folders.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    let has_overlay = |folder: &PathBuf| {
+        let files = fs::read_dir(folder).into_iter().flatten().flatten();
+        files.map(|file| file.path()).any(|file| file.extension().is_some_and(|kind| kind == "dtso"))
+    };
+    found.retain(has_overlay);
+    found.sort();
+    ensure!(found.len() >= 5, "only {} configurations under guests", found.len());
+    Ok(found)
+}
+
+/// Boots until every partition of the plan has started.
+fn examples(lab: &mut Lab) -> Result<()> {
+    let mut folders = configurations(lab)?;
+    let starter = lab.file("config.dtso", b"")?.with_file_name("starter");
+    new::write(&starter)?;
+    folders.push(starter);
+    for folder in folders {
+        let shown = folder.display();
+        let examined = examine_on_enough_cpus(lab, &folder)?;
+        ensure!(examined.is_good(), "check refuses {shown}: {}", sentences(&examined).join("; "));
+        let planned = examined.planned.as_ref().context("there is no plan")?;
+        let names: Vec<_> = planned.plan.partitions.iter().map(|partition| partition.name.clone()).collect();
+        let mut machine = lab.boot_bundle(Some(&examined.bundle))?;
+        let limit = machine.patience(Duration::from_secs(60));
+        let begun = |board: &Board, name: &String| {
+            board.find(name).is_some_and(|partition| partition.state != State::Described)
+        };
+        let all_begun = |board: &Board| names.iter().all(|name| begun(board, name));
+        let waited = machine.wait_until(HYPERVISOR, "the start of every partition", limit, all_begun);
+        waited.with_context(|| format!("check accepts {shown}, but it does not boot"))?;
+        machine.kill();
+    }
+    Ok(())
+}
+
+/// The example says in its comments how many CPUs it needs; here the first board that has enough is taken.
+fn examine_on_enough_cpus(lab: &mut Lab, folder: &Path) -> Result<Examined> {
+    lab.board.smp = 4;
+    let examined = check::examine(lab.project(), folder, &lab.board)?;
+    if examined.is_good() {
+        return Ok(examined);
+    }
+    lab.board.smp = 8;
+    check::examine(lab.project(), folder, &lab.board)
+}
+
+fn sentences(examined: &Examined) -> Vec<String> {
+    let errors = examined.findings.iter().filter(|finding| finding.is_error());
+    errors.map(|finding| finding.sentence.clone().unwrap_or_else(|| finding.message.clone())).collect()
+}
+
+/// The same sentences in the same order, for every mistake that a compiled overlay can hold.
+fn mistakes(lab: &mut Lab) -> Result<()> {
+    let config = lab.file("config.dtso", b"")?;
+    broken::write_images(config.parent().context("a file is in a folder")?)?;
+    let mut differences = Vec::new();
+    let mut compared = 0;
+    for (title, source) in broken::cases() {
+        lab.file("config.dtso", source.as_bytes())?;
+        let examined = check::examine(lab.project(), &config, &lab.board)?;
+        ensure!(!examined.is_good(), "{title}: check accepts it");
+        if examined.bundle.is_empty() {
+            // It does not compile, so it cannot boot.
+            continue;
+        }
+        let mut machine = lab.boot_bundle(Some(&examined.bundle))?;
+        let limit = machine.patience(Duration::from_secs(30));
+        let said = match machine.finish(Some(limit)) {
+            Err(Failure::Fault(Fault::Refused(errors))) => errors,
+            Err(other) => return Err(anyhow::Error::from(other).context(title)),
+            Ok(()) => bail!("{title}: it boots"),
+        };
+        compared += 1;
+        let expected = sentences(&examined);
+        if said != expected {
+            differences.push(format!(
+                "{title}:\n  desk:  {}\n  board: {}",
+                expected.join("\n         "),
+                said.join("\n         ")
+            ));
+        }
+    }
+    ensure!(differences.is_empty(), "{} of {compared} differ\n{}", differences.len(), differences.join("\n"));
+    ensure!(compared >= 60, "only {compared} mistakes came as far as the board");
+    Ok(())
+}
+
+/// Pack and run are all that a change takes.
+fn same_hypervisor(lab: &mut Lab) -> Result<()> {
+    let read = |lab: &Lab| fs::read(lab.project().hypervisor_image()).context("there is no hypervisor");
+    let before = read(lab)?;
+    for memory in [2, 6] {
+        let mut machine = lab.boot(&[Partition { memory, ..Partition::ticker(0) }])?;
+        shell::wait(&mut machine, HYPERVISOR, &format!("^partition 1 ticker: CPU 0, {memory} MiB"), 30)?;
+        shell::wait(&mut machine, "ticker", "^tick 1", 30)?;
+        machine.kill();
+        ensure!(read(lab)? == before, "the hypervisor's image changed with the configuration");
+    }
+    Ok(())
+}

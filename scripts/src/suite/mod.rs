@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! `cargo bulkhead test`: the system tests, each a scenario on a board that QEMU plays.
+//!
+//! A scenario runs on every board with `--full`; else on one of them, taken in turn, so that every GIC
+//! version and every CPU model occurs.
+
+mod bench;
+mod broken;
+mod desk;
+mod examples;
+mod lab;
+mod raspi;
+mod refusals;
+mod scenarios;
+mod shell;
+
+use crate::project::Project;
+use crate::qemu::{self, BoardName, Gic};
+use crate::{build, terminal};
+use anyhow::Result;
+use clap::Args;
+use lab::Lab;
+use libtest_mimic::{Arguments, ColorSetting, Trial};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What `test` is told.
+#[derive(Clone, Debug, Args)]
+pub struct Options {
+    /// Every scenario on every board, not on one
+    #[arg(long)]
+    pub full: bool,
+    /// List the tests, run none
+    #[arg(long)]
+    pub list: bool,
+    /// How many boards run at once
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub jobs: usize,
+    /// Only tests whose name contains this
+    pub filter: Option<String>,
+}
+
+/// The CPU models that are tested, with the names they have in QEMU.
+const CPUS: [&str; 3] = ["cortex-a72", "cortex-a53", "max"];
+
+/// One way to use a board, and what must come of it.
+struct Scenario {
+    name: &'static str,
+    run: fn(&mut Lab) -> Result<()>,
+}
+
+/// Runs the tests. True if all passed.
+///
+/// # Errors
+/// When there is nothing to test with: no QEMU, no hypervisor.
+pub fn test(project: &Project, options: &Options) -> Result<bool> {
+    let start = Instant::now();
+    if !options.list {
+        qemu::check_version()?;
+        build::hypervisor(project, false)?;
+    }
+    let arguments = Arguments {
+        list: options.list,
+        filter: options.filter.clone(),
+        test_threads: Some(options.jobs),
+        color: Some(if terminal::wants_colour() { ColorSetting::Always } else { ColorSetting::Never }),
+        ..Arguments::default()
+    };
+    let conclusion = libtest_mimic::run(&arguments, trials(project, options.full));
+    if !options.list {
+        eprintln!("{} s", start.elapsed().as_secs());
+        println!("{} passed, {} failed", conclusion.num_passed, conclusion.num_failed);
+    }
+    Ok(!conclusion.has_failed())
+}
+
+fn trials(project: &Project, full: bool) -> Vec<Trial> {
+    let project = Arc::new(project.clone());
+    let boards = boards();
+    let scenarios = scenarios::ALL.iter().chain(examples::ALL).chain(refusals::ALL).chain(desk::ALL);
+    let mut trials = Vec::new();
+    for (index, scenario) in scenarios.enumerate() {
+        let chosen = if full { boards.as_slice() } else { &boards[index % boards.len()..][..1] };
+        for board in chosen {
+            trials.push(trial(&project, scenario, board));
+        }
+    }
+    trials.extend(raspi::chosen().map(|scenario| trial(&project, scenario, &raspi::board())));
+    trials.extend(bench::boards().map(|board| trial(&project, &bench::SCENARIO, &board)));
+    trials
+}
+
+/// Every GIC version with every CPU model; neighbours differ in both.
+fn boards() -> Vec<qemu::Options> {
+    let board = |index: usize| qemu::Options {
+        gic: if index.is_multiple_of(2) { Gic::V3 } else { Gic::V2 },
+        cpu: CPUS[index % CPUS.len()].into(),
+        ..qemu::Options::default()
+    };
+    (0..2 * CPUS.len()).map(board).collect()
+}
+
+fn trial(project: &Arc<Project>, scenario: &Scenario, board: &qemu::Options) -> Trial {
+    let gic = match board.gic {
+        Gic::V2 => "gicv2",
+        Gic::V3 => "gicv3",
+    };
+    let name = match board.board {
+        BoardName::QemuVirt => format!("{}-{gic}-{}", scenario.name, board.cpu),
+        BoardName::Raspi4b => format!("{}-raspi4b", scenario.name),
+    };
+    let (project, board, run, own) = (Arc::clone(project), board.clone(), scenario.run, name.clone());
+    Trial::test(name, move || {
+        let mut lab = Lab::new(&project, &own, board)?;
+        run(&mut lab).map_err(|error| format!("{error:#}\n  the console: {}", lab.log().display()).into())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_board_differs_and_the_subset_meets_each() {
+        let names: BTreeSet<_> =
+            boards().iter().map(|board| format!("{:?} {}", board.gic, board.cpu)).collect();
+        assert_eq!(names.len(), 6);
+        assert!(scenarios::ALL.len() >= boards().len(), "too few scenarios to meet every board");
+    }
+
+    #[test]
+    fn names_are_unique() {
+        let project = Project::find().unwrap();
+        let names: Vec<_> = trials(&project, true).iter().map(|trial| trial.name().to_owned()).collect();
+        assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len());
+    }
+}

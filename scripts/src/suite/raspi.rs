@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The Raspberry Pi 4, as far as QEMU plays it: the same image, and what is special to the board.
+
+use super::Scenario;
+use super::lab::{Lab, Partition, overlay};
+use super::scenarios::finish;
+use super::shell::{command, power_off, prompt, wait};
+use super::{refusals, scenarios};
+use crate::qemu::{self, BoardName};
+use crate::{raspi, sdcard};
+use anyhow::{Context, Result, ensure};
+use bulkhead_plan::tree::Tree;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::process::Command;
+
+const DEBIAN: &str = "debian-12";
+
+/// What runs here besides the virt board's scenarios that [`chosen`] names.
+const OWN: &[Scenario] = &[
+    Scenario { name: "cpus-off-and-on", run: cpus_off_and_on },
+    Scenario { name: "10000-sleeps", run: sleeps },
+    Scenario { name: "console-on-pl011", run: console_on_pl011 },
+    Scenario { name: "watchdog-of-a-guest", run: watchdog_of_a_guest },
+    Scenario { name: "card", run: |lab| card(lab, false) },
+    Scenario { name: "card-with-dtoverlay", run: |lab| card(lab, true) },
+];
+
+/// Scenarios that need nothing of the virt board.
+const SHARED: &[&str] = &["demo", "probe", "power-off-alone", "reboot-10-times"];
+
+/// The board enters at EL2 and nowhere else; and it has no memory where the virt board has.
+const NOT_HERE: &[&str] = &["refuses-el1", "refuses-overlapping-memory"];
+
+/// The board.
+pub fn board() -> qemu::Options {
+    qemu::Options { board: BoardName::Raspi4b, ..qemu::Options::default() }
+}
+
+/// Every scenario that runs on the board.
+pub fn chosen() -> impl Iterator<Item = &'static Scenario> {
+    let shared = scenarios::ALL.iter().filter(|scenario| SHARED.contains(&scenario.name));
+    let refusals = refusals::ALL.iter().filter(|scenario| !NOT_HERE.contains(&scenario.name));
+    OWN.iter().chain(shared).chain(refusals)
+}
+
+/// Linux turns each of its four CPUs off and on, ten times. Off, it waits in the hypervisor, for the board has
+/// no firmware to go back to.
+fn cpus_off_and_on(lab: &mut Lab) -> Result<()> {
+    const SCRIPT: &str = "cd /sys/devices/system/cpu; for i in 1 2 3 4 5 6 7 8 9 10; do for c in 0 1 2 3; do \
+         echo 0 >cpu$c/online && echo 1 >cpu$c/online || echo \"round $i, CPU $c\"; done; done; cat online";
+    let mut machine = lab.boot(&[Partition::linux("linux", DEBIAN, 0..4, 512)])?;
+    prompt(&mut machine, "linux")?;
+    command(&mut machine, "linux", "dmesg -n 1", 20)?;
+    let online = command(&mut machine, "linux", SCRIPT, 120)?;
+    ensure!(online == ["0-3"], "after ten rounds: {online:?}");
+    let complaints = "dmesg | grep -E 'WARN|BUG|stall|lockup|Oops|Call trace' | head -n 20";
+    let complaints = command(&mut machine, "linux", complaints, 30)?;
+    ensure!(complaints.is_empty(), "the kernel complains: {}", complaints.join("\n"));
+    power_off(&mut machine, "linux")?;
+    finish(&mut machine)
+}
+
+/// A guest is woken by its virtual timer every time, and at most one of its ticks of 100 µs late. By QEMU's
+/// instruction count, so that the host's other work is not counted.
+fn sleeps(lab: &mut Lab) -> Result<()> {
+    const TICK: u64 = 100_000;
+    lab.board.extra = ["-icount", "shift=0,sleep=off"].map(Into::into).into();
+    // Its other CPUs sleep in the hypervisor; at their spin table they would take time from the counted one.
+    let sleeper = Partition { name: "sleeper", kernel: "sleeper", cpus: 0..4, ..Partition::ticker(0) };
+    let mut machine = lab.boot(&[sleeper])?;
+    let said =
+        wait(&mut machine, "sleeper", r"(\d+) sleeps, (\d+) woken early, the latest by (\d+) ns", 120)?;
+    let latest: u64 = said[3].parse()?;
+    ensure!(said[1] == "10000" && said[2] == "0" && latest <= TICK, "{}", said[0]);
+    finish(&mut machine)
+}
+
+/// With `stdout-path` on the PL011 the console is there, in both directions.
+fn console_on_pl011(lab: &mut Lab) -> Result<()> {
+    let blob = fs::read(raspi::tree(lab.project(), &lab.board)?)?;
+    let mut tree = Tree::parse(&blob, "the board's tree").map_err(|problem| anyhow::anyhow!("{problem}"))?;
+    let chosen = tree.by_path("/chosen").context("the board's tree has no /chosen")?.id();
+    tree.set_string(chosen, "stdout-path", "serial0:115200n8");
+    lab.board.dtb = Some(lab.file("pl011.dtb", &tree.to_blob())?);
+    let mut machine = lab.boot(&[Partition::ticker(1)])?;
+    wait(&mut machine, "ticker", "^tick 1", 60)?;
+    machine.type_keys("ticker", b"q")?;
+    finish(&mut machine)
+}
+
+/// A partition may have the power manager, and with it the watchdog: the hypervisor then leaves it alone.
+fn watchdog_of_a_guest(lab: &mut Lab) -> Result<()> {
+    let owner = Partition {
+        more: "devices = \"/soc/watchdog@7e100000\";".into(),
+        ..Partition::linux("linux", DEBIAN, 0..1, 256)
+    };
+    // The neighbour is for QEMU's GICv2: when a guest ends a hardware interrupt whose line is high again, the model
+    // does not look at the line until another interrupt comes. A guest that is alone may sleep for ever.
+    let mut machine = lab.boot(&[owner, Partition::ticker(1)])?;
+    prompt(&mut machine, "linux")?;
+    let node = "ls -d /proc/device-tree/watchdog@fe100000";
+    command(&mut machine, "linux", node, 20)?;
+    Ok(power_off(&mut machine, "linux")?)
+}
+
+/// A card's kernel, tree and bundle, read back from its file system, boot as the Pi's firmware would pass them:
+/// with `dtoverlay=` in the tree that libfdt merges.
+fn card(lab: &mut Lab, dtoverlay: bool) -> Result<()> {
+    let config = lab.file("config/config.dtso", overlay(&[Partition::ticker(1)]).as_bytes())?;
+    let image = config.with_file_name("pi4.img");
+    let options = sdcard::Options { config, output: Some(image.clone()), to: None, dtoverlay, dtb: None };
+    sdcard::sdcard(lab.project(), &options)?;
+    let mut paths = BTreeMap::new();
+    for (name, bytes) in sdcard::read(&File::open(&image)?)? {
+        paths.insert(name.clone(), lab.file(&format!("card/{name}"), &bytes)?);
+    }
+    let path = |name: &str| paths.get(name).with_context(|| format!("the card has no {name}"));
+    let mut tree = path(raspi::TREE)?.clone();
+    if dtoverlay {
+        let merged = tree.with_extension("merged");
+        let overlay = path("overlays/config.dtbo")?;
+        let fdtoverlay =
+            Command::new("fdtoverlay").arg("-i").arg(&tree).arg("-o").arg(&merged).arg(overlay).status();
+        ensure!(fdtoverlay.context("fdtoverlay cannot be run")?.success(), "fdtoverlay cannot merge");
+        tree = merged;
+    }
+    lab.board.dtb = Some(tree);
+    let mut machine = lab.boot_files(path(sdcard::KERNEL)?, Some(path(sdcard::BUNDLE)?))?;
+    wait(&mut machine, "ticker", "^tick 1", 60)?;
+    machine.type_keys("ticker", b"q")?;
+    finish(&mut machine)
+}
