@@ -49,9 +49,8 @@ fn release(at: Hpa, entry: u64) -> Option<()> {
     // SAFETY: a spin table is kept out of everybody's memory (`Board::reserved`, `early::free_range`),
     // and only one window is open on it: CPUs are released one after the other.
     let mut window = unsafe { Window::open(frames) }?;
-    for (to, byte) in window.bytes().iter_mut().zip(entry.to_le_bytes()) {
-        *to = byte;
-    }
+    // The CPU may look at any time, without an event, and goes to the first address that is not zero.
+    window.store_word(entry.to_le())?;
     // Cleans it to the point of coherency.
     drop(window);
     dsb_sy();

@@ -66,6 +66,17 @@ impl Window {
         Some(Self { table, base, size, pages })
     }
 
+    /// Stores `word` at the start in one piece, as somebody reads who does not wait (Arm ARM, B2.2.1: an
+    /// aligned store of a register is single-copy atomic). `None` if the window is too small or not aligned.
+    pub fn store_word(&mut self, word: u64) -> Option<()> {
+        if self.size < size_of::<u64>() as u64 || !self.base.is_multiple_of(align_of::<u64>() as u64) {
+            return None;
+        }
+        // SAFETY: mapped read-write by `open`, aligned and large enough, as was just checked.
+        unsafe { core::ptr::with_exposed_provenance_mut::<u64>(self.base as usize).write_volatile(word) };
+        Some(())
+    }
+
     /// The bytes shown.
     pub fn bytes(&mut self) -> &mut [u8] {
         // SAFETY: mapped read-write by `open`, whose caller promised that nothing else uses the frames;
