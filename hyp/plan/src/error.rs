@@ -124,9 +124,16 @@ impl fmt::Display for Errors {
 
 impl core::error::Error for Errors {}
 
-/// Lists names as prose: `a, b and c`.
+/// Lists names as prose: `a, b and c`. Of more than anybody reads, the first few and how many more.
 pub(crate) fn listed<T: fmt::Display>(items: impl IntoIterator<Item = T>) -> String {
-    let words: Vec<String> = items.into_iter().map(|item| alloc::format!("{item}")).collect();
+    const MOST: usize = 32;
+    const SHOWN: usize = 8;
+    let mut words: Vec<String> = items.into_iter().map(|item| alloc::format!("{item}")).collect();
+    if words.len() > MOST {
+        let more = alloc::format!("{} more", words.len().saturating_sub(SHOWN));
+        words.truncate(SHOWN);
+        words.push(more);
+    }
     match words.split_last() {
         None => String::from("none"),
         Some((only, [])) => only.clone(),
@@ -186,6 +193,7 @@ mod tests {
         assert_eq!(listed::<u32>([]), "none");
         assert_eq!(listed([1]), "1");
         assert_eq!(listed([1, 2, 3]), "1, 2 and 3");
+        assert_eq!(listed(4..128), "4, 5, 6, 7, 8, 9, 10, 11 and 116 more");
     }
 
     #[test]
