@@ -16,6 +16,7 @@ use bulkhead_types::{CpuIndex, IntId, Trigger};
 mod offset {
     pub const CONTROL: usize = 0x000;
     pub const TYPER: usize = 0x004;
+    pub const GROUP: usize = 0x080;
     pub const SET_ENABLE: usize = 0x100;
     pub const CLEAR_ENABLE: usize = 0x180;
     pub const SET_PENDING: usize = 0x200;
@@ -117,9 +118,12 @@ pub trait Controller {
     }
 }
 
-/// Disables, deactivates and gives one priority to interrupts `first..end` in `bank`.
-fn reset_bank(bank: Registers, first: usize, end: usize) {
+/// Disables, deactivates and gives one priority to interrupts `first..end` in `bank`, and puts them into
+/// the group whose bit `group` repeats. Where there are two security states, firmware chose the groups,
+/// and writes to them are ignored here (IHI 0069H, GICD_IGROUPR; IHI 0048B.b, 4.3.4).
+fn reset_bank(bank: Registers, first: usize, end: usize, group: u32) {
     for word in first / 32..end.div_ceil(32) {
+        bank.write32(offset::GROUP + word * 4, group);
         bank.write32(offset::CLEAR_ENABLE + word * 4, !0);
         bank.write32(offset::CLEAR_PENDING + word * 4, !0);
         bank.write32(offset::CLEAR_ACTIVE + word * 4, !0);

@@ -123,7 +123,7 @@ fn boot(fdt: &Fdt<'static>, tree: Range<Hpa>) -> Result<&'static System, Refusal
         cpus: list_cpus(&board, &plan, working),
         controller,
         maintenance: board.gic.maintenance(),
-        console: board.console.as_ref().and_then(|console| console.interrupt).map(|(id, _)| id),
+        console: board.console.as_ref().and_then(|console| console.interrupt),
         firmware: firmware(&board),
         power: power::take(&plan)?,
         id_registers: IdTable::new(

@@ -129,6 +129,8 @@ pub fn start_cpu(system: &System, cpu: &Cpu) {
     with_controller!(system, |controller| {
         controller.start_cpu(cpu.index);
         controller.enable(cpu.index, KICK);
+        // A level, as every PPI of the GIC itself; after power-on it may be set to anything (GICR_ICFGR1).
+        controller.set_trigger(cpu.index, system.maintenance, Trigger::Level);
         controller.enable(cpu.index, system.maintenance);
         controller.set_virtual_control(ENABLE);
     });
@@ -136,8 +138,9 @@ pub fn start_cpu(system: &System, cpu: &Cpu) {
 
 /// Lets the console's interrupt come to `cpu`.
 pub fn open_console(system: &System, cpu: &Cpu) {
-    if let Some(id) = system.console {
+    if let Some((id, trigger)) = system.console {
         with_controller!(system, |controller| {
+            controller.set_trigger(cpu.index, id, trigger);
             controller.route(id, cpu.index);
             controller.enable(cpu.index, id);
         });
@@ -227,7 +230,7 @@ fn keep(
         if let Some(Guest { partition, vcpu, .. }) = cpu.guest() {
             partition.gic.on_maintenance(vcpu.id, &Lines::new(controller, partition));
         }
-    } else if Some(id) == system.console {
+    } else if !id.is_sgi() {
         console::receive(|to, byte| {
             if let Some(partition) = system.partitions.get(usize::from(to.0)) {
                 partition.receive(system, cpu, byte);

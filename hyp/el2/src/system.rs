@@ -12,7 +12,7 @@ use bulkhead_platform::firmware::Firmware;
 use bulkhead_platform::gic::v2::GicV2;
 use bulkhead_platform::gic::v3::GicV3;
 use bulkhead_platform::power::Power;
-use bulkhead_types::IntId;
+use bulkhead_types::{IntId, Trigger};
 use spin::Once;
 
 /// The board's interrupt controller.
@@ -35,7 +35,7 @@ pub struct System {
     /// The private interrupt by which list registers ask for more.
     pub maintenance: IntId,
     /// The console's interrupt, if it has one.
-    pub console: Option<IntId>,
+    pub console: Option<(IntId, Trigger)>,
     /// The firmware.
     pub firmware: Firmware,
     /// What powers the board off.
@@ -56,7 +56,7 @@ impl System {
     /// Whether the hypervisor keeps an interrupt for itself.
     #[inline(always)]
     pub fn keeps(&self, id: IntId) -> bool {
-        id.is_sgi() || id == self.maintenance || Some(id) == self.console
+        id.is_sgi() || id == self.maintenance || self.console.is_some_and(|(console, _)| console == id)
     }
 }
 

@@ -49,7 +49,7 @@ impl GicV2 {
     pub fn new(distributor: Registers, cpu_interface: Registers, hypervisor_interface: Registers) -> Self {
         let end = end_of_interrupts(distributor);
         distributor.write32(offset::CONTROL, 0);
-        reset_bank(distributor, 32, end);
+        reset_bank(distributor, 32, end, 0);
         for word in 8..end / 4 {
             distributor.write32(GICD_ITARGETSR + word * 4, 0);
         }
@@ -128,7 +128,7 @@ impl Controller for GicV2 {
     }
 
     fn start_cpu(&self, cpu: CpuIndex) {
-        reset_bank(self.distributor, 0, 32);
+        reset_bank(self.distributor, 0, 32, 0);
         if let Some(target) = TARGETS.get(usize::from(cpu.0)) {
             // ITARGETSR0 to 7 read as the reading CPU's own bit (4.3.12). Some implementations leave
             // bytes of absent interrupts zero, so take them all together.
@@ -209,6 +209,21 @@ fn store_barrier() {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mmio::fake::Fake;
+
+    /// With one security state, interrupts that firmware put into group 1 would never come: bit 0 of
+    /// GICC_CTLR lets in group 0 then.
+    #[test]
+    fn groups_do_not_stay_as_firmware_left_them() {
+        let distributor = Fake::<0x400>::new();
+        distributor.set(offset::TYPER, 1);
+        distributor.set(offset::GROUP, !0);
+        distributor.set(offset::GROUP + 4, !0);
+        let (interface, hypervisor) = (Fake::<0x800>::new(), Fake::<0x80>::new());
+        let gic = GicV2::new(distributor.registers(), interface.registers(), hypervisor.registers());
+        gic.start_cpu(CpuIndex(0));
+        assert_eq!([0, 4].map(|word| distributor.get(offset::GROUP + word)), [0, 0]);
+    }
 
     #[test]
     fn list_registers_convert_both_ways() {

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! GICv3 and GICv4 through system registers (IHI 0069H), in one security state.
+//! GICv3 and GICv4 through system registers (IHI 0069H), as the Non-secure state or the only one sees them.
+//!
+//! Group 0 is left alone, whose registers may be EL3's: where SCR_EL3.FIQ is set, touching ICC_IGRPEN0_EL1
+//! traps to firmware that expects no such thing (its pseudocode in 12.2). It is off after a reset.
 
 use super::{Controller, PRIORITY, end_of_interrupts, offset, reset_bank};
 use crate::mmio::Registers;
@@ -29,8 +32,6 @@ macro_rules! write {
 const GICD_CTLR_ARE: u32 = 1 << 4;
 const GICD_CTLR_GROUP1: u32 = 1 << 1;
 const GICD_CTLR_RWP: u32 = 1 << 31;
-const GICD_IGROUPR: usize = 0x080;
-const GICD_IGRPMODR: usize = 0xd00;
 const GICD_IROUTER: usize = 0x6000;
 
 const GICR_CTLR_RWP: u32 = 1 << 3;
@@ -93,14 +94,11 @@ impl GicV3 {
     #[must_use]
     pub fn new(distributor: Registers, redistributors: &'static [Redistributor]) -> Self {
         let end = end_of_interrupts(distributor);
-        distributor.write32(offset::CONTROL, 0);
+        // Affinity routing may be turned on only while the groups are off, and never off again: either
+        // is unpredictable (12.9.4). Firmware has most often turned it on.
+        distributor.write32(offset::CONTROL, distributor.read32(offset::CONTROL) & GICD_CTLR_ARE);
         wait_while(distributor, offset::CONTROL, GICD_CTLR_RWP);
-        reset_bank(distributor, 32, end);
-        for word in 1..end.div_ceil(32) {
-            distributor.write32(GICD_IGROUPR + word * 4, !0);
-            distributor.write32(GICD_IGRPMODR + word * 4, 0);
-        }
-        // ARE first, then the group: their change together is unpredictable (12.9.4).
+        reset_bank(distributor, 32, end, !0);
         distributor.write32(offset::CONTROL, GICD_CTLR_ARE);
         wait_while(distributor, offset::CONTROL, GICD_CTLR_RWP);
         distributor.write32(offset::CONTROL, GICD_CTLR_ARE | GICD_CTLR_GROUP1);
@@ -188,9 +186,7 @@ impl Controller for GicV3 {
         redistributor.write32(GICR_WAKER, waker);
         wait_while(redistributor, GICR_WAKER, GICR_WAKER_CHILDREN_ASLEEP);
         let private = redistributor.part(FRAME, FRAME);
-        reset_bank(private, 0, 32);
-        private.write32(GICD_IGROUPR, !0);
-        private.write32(GICD_IGRPMODR, 0);
+        reset_bank(private, 0, 32, !0);
         wait_while(redistributor, offset::CONTROL, GICR_CTLR_RWP);
         // ICC_SRE_EL2: system registers for EL2 and, by Enable, for EL1; no bypass.
         write!("S3_4_C12_C9_5", 0b1111);
@@ -199,7 +195,6 @@ impl Controller for GicV3 {
         write!("S3_0_C12_C12_5", 0b111); // ICC_SRE_EL1
         // What firmware left active would hold back everything of its priority and below.
         write!("S3_0_C12_C9_0", 0); // ICC_AP1R0_EL1
-        write!("S3_0_C12_C12_6", 0); // ICC_IGRPEN0_EL1
         write!("S3_0_C4_C6_0", 0xff); // ICC_PMR_EL1: every priority
         write!("S3_0_C12_C12_3", 0); // ICC_BPR1_EL1
         write!("S3_0_C12_C12_4", 1 << 1); // ICC_CTLR_EL1: EOImode

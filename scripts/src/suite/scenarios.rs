@@ -28,6 +28,7 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "power-off-alone", run: power_off_alone },
     Scenario { name: "reboot-10-times", run: reboot },
     Scenario { name: "probe", run: probe },
+    Scenario { name: "two-security-states", run: two_security_states },
     Scenario { name: "early-power-off", run: early_power_off },
     Scenario { name: "device-interrupt", run: device_interrupt },
 ];
@@ -189,6 +190,13 @@ fn probe(lab: &mut Lab) -> Result<()> {
     machine.type_keys("ticker", b"q")?;
     finish(&mut machine)?;
     no_second_missed(machine.said("ticker").lines())
+}
+
+/// The board's CPUs have EL3, and its interrupt controller keeps what is secure from us: groups are not ours
+/// to choose, priorities are seen in half their range.
+fn two_security_states(lab: &mut Lab) -> Result<()> {
+    lab.board.extra = ["-M", "secure=on"].map(Into::into).into();
+    probe(lab)
 }
 
 /// A guest that powers itself off with its third instruction leaves the board to those that start later.
