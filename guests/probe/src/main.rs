@@ -9,6 +9,7 @@
 #![no_main]
 
 mod calls;
+mod instructions;
 mod interrupts;
 mod memory;
 mod power;
@@ -37,6 +38,7 @@ fn main(machine: &'static Machine) {
     calls::probe(&mut report, hypervisor);
     registers::probe(&mut report);
     memory::probe(&mut report, machine);
+    instructions::probe(&mut report, machine);
     interrupts::probe(&mut report, machine);
     power::probe(&mut report, machine, hypervisor);
     report.finish();

@@ -8,8 +8,10 @@ pub enum Cause {
     Undefined,
     /// A load or store that no device answered: a synchronous external abort. `write` is ESR.WnR.
     DataAbort {
-        /// Whether it was a store.
+        /// Whether it was a store, or maintenance or address translation, which count as one.
         write: bool,
+        /// Whether it was cache maintenance or address translation (ESR.CM).
+        maintenance: bool,
         /// Whether it was the walk of the guest's own tables that nothing answered.
         on_walk: bool,
     },
@@ -34,11 +36,14 @@ pub struct Entry {
 
 /// SPSR bits.
 const NZCV: u64 = 0b1111 << 28;
+const TCO: u64 = 1 << 25;
 const DIT: u64 = 1 << 24;
 const PAN: u64 = 1 << 22;
+const ALLINT: u64 = 1 << 13;
 const SSBS: u64 = 1 << 12;
 const DAIF: u64 = 0b1111 << 6;
-const AARCH32: u64 = 1 << 4;
+/// The state is AArch32.
+pub const AARCH32: u64 = 1 << 4;
 const MODE: u64 = 0b1111;
 const EL1T: u64 = 0b0100;
 const EL1H: u64 = 0b0101;
@@ -46,6 +51,7 @@ const EL1H: u64 = 0b0101;
 /// SCTLR_EL1 bits.
 const SPAN: u64 = 1 << 23;
 const DSSBS: u64 = 1 << 44;
+const SPINTMASK: u64 = 1 << 62;
 
 /// ESR fields: the class in bits 31:26, IL in bit 25.
 const CLASS: u32 = 26;
@@ -67,6 +73,10 @@ pub struct Context {
     pub control: u64,
     /// Whether the CPU has FEAT_PAN.
     pub has_pan: bool,
+    /// Whether the CPU has FEAT_MTE.
+    pub has_mte: bool,
+    /// Whether the CPU has FEAT_NMI.
+    pub has_nmi: bool,
 }
 
 /// How the guest takes `cause` from the state `context`.
@@ -80,6 +90,7 @@ pub const fn take(cause: Cause, context: Context) -> Entry {
         mode if mode & AARCH32 == 0 => 0x400,
         _ => 0x600,
     };
+    // What is not named is zero at EL1: IT, Q and GE of AArch32, UAO, SS, IL, BTYPE.
     let mut pstate = (context.pstate & (NZCV | DIT | PAN)) | DAIF | EL1H;
     if context.has_pan && context.control & SPAN == 0 {
         pstate |= PAN;
@@ -87,15 +98,31 @@ pub const fn take(cause: Cause, context: Context) -> Entry {
     if context.control & DSSBS != 0 {
         pstate |= SSBS;
     }
+    if context.has_mte {
+        pstate |= TCO;
+    }
+    if context.has_nmi && context.control & SPINTMASK == 0 {
+        pstate |= ALLINT;
+    }
     let (class, syndrome) = match cause {
         Cause::Undefined => (0x00, 0),
         Cause::InstructionAbort { on_walk } => (if from_el0 { 0x20 } else { 0x21 }, external_abort(on_walk)),
-        Cause::DataAbort { write, on_walk } => {
-            (if from_el0 { 0x24 } else { 0x25 }, external_abort(on_walk) | ((write as u64) << 6))
+        Cause::DataAbort { write, maintenance, on_walk } => {
+            let how = (maintenance as u64) << 8 | (write as u64) << 6;
+            (if from_el0 { 0x24 } else { 0x25 }, external_abort(on_walk) | how)
         }
     };
     // VBAR_EL1[10:0] are RES0, so the addition is a concatenation.
     Entry { pc: (context.vectors & !0x7ff) | offset, pstate, syndrome: (class << CLASS) | IL | syndrome }
+}
+
+/// PSTATE of AArch32 behind an instruction, as `AArch32.ITAdvance` has it: IT\[7:2\] stand in bits 15:10,
+/// IT\[1:0\] in 26:25.
+#[must_use]
+pub const fn advance_it(pstate: u64) -> u64 {
+    let it = pstate >> 8 & 0xfc | pstate >> 25 & 0b11;
+    let next = if it & 0b111 == 0 { 0 } else { it & 0xe0 | it << 1 & 0x1f };
+    pstate & !(0x3f << 10 | 0b11 << 25) | (next & 0xfc) << 8 | (next & 0b11) << 25
 }
 
 #[cfg(test)]
@@ -103,7 +130,8 @@ mod tests {
     use super::*;
 
     fn from(pstate: u64) -> Context {
-        Context { pstate, vectors: 0xffff_8000_0001_0800, control: SPAN, has_pan: true }
+        let vectors = 0xffff_8000_0001_0800;
+        Context { pstate, vectors, control: SPAN, has_pan: true, ..Context::default() }
     }
 
     #[test]
@@ -119,9 +147,25 @@ mod tests {
     #[test]
     fn syndromes_tell_class_and_direction() {
         assert_eq!(take(Cause::Undefined, from(0x3c5)).syndrome, 0x0200_0000);
-        assert_eq!(take(Cause::DataAbort { write: true, on_walk: false }, from(0x3c5)).syndrome, 0x9600_0050);
-        assert_eq!(take(Cause::DataAbort { write: false, on_walk: true }, from(0)).syndrome, 0x9200_0014);
+        let abort = |write, maintenance, on_walk| Cause::DataAbort { write, maintenance, on_walk };
+        assert_eq!(take(abort(true, false, false), from(0x3c5)).syndrome, 0x9600_0050);
+        assert_eq!(take(abort(false, false, true), from(0)).syndrome, 0x9200_0014);
+        assert_eq!(take(abort(true, true, true), from(0x3c5)).syndrome, 0x9600_0154);
         assert_eq!(take(Cause::InstructionAbort { on_walk: false }, from(0)).syndrome, 0x8200_0010);
+    }
+
+    #[test]
+    fn an_it_block_goes_on_with_its_next_instruction() {
+        let state = |it: u64| 0x8000_0030 | (it & 0xfc) << 8 | (it & 0b11) << 25;
+        // ITTTE NE: base condition 000, then 1, 1, 1, 0 and the end. Outside of a block nothing changes.
+        let block = [0x1f, 0x1e, 0x1c, 0x18, 0x00, 0x00];
+        for (now, next) in block.iter().zip(&block[1..]) {
+            assert_eq!(advance_it(state(*now)), state(*next), "{now:#x}");
+        }
+        // Each bit that moves between the two fields: IT EQ with three more, all inverted.
+        assert_eq!(advance_it(state(0b0000_1111)), state(0b0001_1110));
+        assert_eq!(advance_it(state(0b1110_1001)), state(0b1111_0010));
+        assert_eq!(advance_it(state(0b1110_1000)), state(0));
     }
 
     #[test]
@@ -132,5 +176,23 @@ mod tests {
         assert_eq!(take(Cause::Undefined, context).pstate & (PAN | NZCV), PAN | NZCV);
         context.has_pan = false;
         assert_eq!(take(Cause::Undefined, context).pstate & PAN, 0);
+    }
+
+    /// `AArch64.TakeException` bit by bit: what is kept, set and cleared whatever it was before.
+    #[test]
+    fn what_comes_with_later_features_is_as_the_pseudocode_has_it() {
+        let everything = Context {
+            control: SPAN | DSSBS,
+            has_mte: true,
+            has_nmi: true,
+            // EL0 in AArch64 with every other bit set.
+            ..from(0x2fff_ffff_ffff_ffe0)
+        };
+        let pstate = take(Cause::Undefined, everything).pstate;
+        assert_eq!(pstate, NZCV | TCO | DIT | PAN | ALLINT | SSBS | DAIF | EL1H);
+        let mut nothing = from(0);
+        assert_eq!(take(Cause::Undefined, nothing).pstate, DAIF | EL1H);
+        (nothing.has_nmi, nothing.control) = (true, SPAN | SPINTMASK);
+        assert_eq!(take(Cause::Undefined, nothing).pstate, DAIF | EL1H);
     }
 }

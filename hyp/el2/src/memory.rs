@@ -5,7 +5,7 @@ mod heap;
 mod window;
 
 pub use heap::{seal, used};
-pub use window::{Window, prepare as prepare_window};
+pub use window::{Window, peek, prepare as prepare_window};
 
 use crate::boot::entry::{self, Translation};
 use crate::registers::{dsb_sy, isb};

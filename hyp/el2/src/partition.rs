@@ -194,6 +194,7 @@ impl Partition {
             return;
         }
         let Some(start) = vcpu.power.take_entry() else { return };
+        world::reset_timers(self.started_at.load(Ordering::Relaxed));
         with_controller!(system, |controller| {
             controller_reset(controller);
             self.gic.vcpu_on(vcpu.id, &Lines::new(controller, self));
@@ -204,7 +205,6 @@ impl Partition {
     /// Runs `guest` from `start` on the calling CPU, which is its own, with its registers as after a reset.
     pub fn resume(&self, guest: &'static Guest, start: StartAt) -> ! {
         world::reset();
-        world::set_counter(self.started_at.load(Ordering::Relaxed));
         world::invalidate_translations();
         let frame = guest.cpu.stack_top().saturating_sub(FRAME_SIZE as u64);
         // SAFETY: the frame is on top of this CPU's stack, which nothing needs any more and which is

@@ -4,14 +4,15 @@
 
 mod calls;
 mod device;
+mod emulate;
 
 use crate::cpu::Guest;
 use crate::interrupts::{self, Lines};
 use crate::vectors::Frame;
 use crate::{read_register, with_controller, world, write_register};
-use bulkhead_el2::exception::{Cause, Context, take};
+use bulkhead_el2::exception::{AARCH32, Cause, Context, advance_it, take};
 use bulkhead_el2::life::Ending;
-use bulkhead_machine::syndrome::{Access, Exit, InstructionAbort, Syndrome, SystemAccess};
+use bulkhead_machine::syndrome::{Access, DataAbort, Exit, InstructionAbort, Syndrome, SystemAccess};
 use bulkhead_machine::sysreg::{self, Operation, Outcome};
 use bulkhead_types::Ipa;
 
@@ -29,7 +30,7 @@ pub extern "C" fn call(frame: &mut Frame) {
     let esr = read_register!("esr_el2");
     if class(esr) == SMC {
         // A trapped SMC has not executed: the guest goes on behind it (Arm ARM, D1.3.2).
-        skip_instruction(4);
+        skip_instruction();
     }
     calls::answer(frame, esr as u16);
 }
@@ -58,7 +59,7 @@ pub extern "C" fn error(frame: &mut Frame) {
     let guest = frame.guest;
     let esr = read_register!("esr_el2");
     guest.partition.report(guest.vcpu, 31, format_args!("SError passed on to it (ESR {esr:#x})"));
-    world::inject_error();
+    world::inject_error(esr);
 }
 
 /// A load or store to a page that stage 2 does not map: an emulated device, or nothing at all.
@@ -68,8 +69,7 @@ fn device_access(frame: &mut Frame, esr: u64, access: Access) {
     let page = (read_register!("hpfar_el2") & 0x0fff_ffff_fff0) << 8;
     let ipa = Ipa(page | read_register!("far_el2") & 0xfff);
     match device::access(frame, ipa, access) {
-        // Bit IL tells four bytes from AArch32's two.
-        Ok(()) => skip_instruction(if esr & 1 << 25 != 0 { 4 } else { 2 }),
+        Ok(()) => skip_access(esr),
         Err(device::Fault) => rare(frame),
     }
 }
@@ -77,7 +77,7 @@ fn device_access(frame: &mut Frame, esr: u64, access: Access) {
 /// Everything that a well-behaved guest does not do, or not often.
 #[cold]
 #[inline(never)]
-fn rare(frame: &Frame) {
+fn rare(frame: &mut Frame) {
     let syndrome = Syndrome {
         esr: read_register!("esr_el2"),
         far: read_register!("far_el2"),
@@ -86,10 +86,13 @@ fn rare(frame: &Frame) {
     let guest = frame.guest;
     match Exit::decode(&syndrome) {
         // A board does nothing where a cache line is maintained that no memory answers for.
-        Exit::DataAbort(abort) if abort.is_maintenance && !abort.fault.on_walk => skip_instruction(4),
+        Exit::DataAbort(abort) if abort.is_maintenance && !abort.fault.on_walk => skip_instruction(),
         Exit::DataAbort(abort) => {
-            let cause = Cause::DataAbort { write: abort.is_write, on_walk: abort.fault.on_walk };
-            inject(guest, cause, &syndrome);
+            let DataAbort { is_write: write, is_maintenance: maintenance, fault, .. } = abort;
+            if abort.access.is_none() && emulate::access(frame, &syndrome, &abort).is_some() {
+                return skip_instruction();
+            }
+            inject(guest, Cause::DataAbort { write, maintenance, on_walk: fault.on_walk }, &syndrome);
         }
         Exit::InstructionAbort(abort) => instruction_abort(frame, guest, abort, &syndrome),
         // What the virtual machine does not have is UNDEFINED, as on a CPU without it.
@@ -124,7 +127,7 @@ fn system_register(frame: &mut Frame, access: SystemAccess) {
         Outcome::Done => {}
         Outcome::Undefined => return rare(frame),
     }
-    skip_instruction(4);
+    skip_instruction();
 }
 
 /// Makes the guest take an exception, and says so once for each class.
@@ -140,6 +143,9 @@ fn inject(guest: &Guest, cause: Cause, syndrome: &Syndrome) {
         control: read_register!("sctlr_el1"),
         // ID_AA64MMFR1_EL1.PAN, bits 23:20.
         has_pan: read_register!("id_aa64mmfr1_el1") >> 20 & 0xf != 0,
+        // ID_AA64PFR1_EL1.MTE, bits 11:8, and NMI, bits 39:36.
+        has_mte: read_register!("id_aa64pfr1_el1") >> 8 & 0xf != 0,
+        has_nmi: read_register!("id_aa64pfr1_el1") >> 36 & 0xf != 0,
     };
     let entry = take(cause, context);
     // SAFETY: the registers that describe an exception to EL1, and where EL2 returns to: all of them
@@ -199,12 +205,31 @@ fn crash(frame: &Frame, guest: &Guest, reason: &str, syndrome: &Syndrome) -> ! {
     guest.partition.leave(guest.system, guest.vcpu)
 }
 
-/// Goes on behind the trapped instruction, which is `length` bytes long.
+/// Goes on behind the trapped instruction, which is of A64.
 #[inline(always)]
-fn skip_instruction(length: u64) {
+fn skip_instruction() {
+    skip(read_register!("spsr_el2"), 4);
+}
+
+/// Goes on behind the load or store that this syndrome is of.
+#[inline(always)]
+fn skip_access(esr: u64) {
+    let pstate = read_register!("spsr_el2");
+    if pstate & AARCH32 == 0 { skip(pstate, 4) } else { skip_aarch32(pstate, esr) }
+}
+
+/// Bit IL tells four bytes from two, and the next instruction of an IT block is the next.
+#[cold]
+fn skip_aarch32(pstate: u64, esr: u64) {
+    // SAFETY: how the guest goes on is the guest's affair.
+    unsafe { write_register!("spsr_el2", advance_it(pstate)) };
+    skip(read_register!("spsr_el2"), if esr & 1 << 25 != 0 { 4 } else { 2 });
+}
+
+#[inline(always)]
+fn skip(pstate: u64, length: u64) {
     // A completed instruction is one step (Arm ARM, D2.12.5): PSTATE.SS falls with it.
     const SINGLE_STEP: u64 = 1 << 21;
-    let pstate = read_register!("spsr_el2");
     // SAFETY: where EL2 returns to is the guest's affair.
     unsafe {
         write_register!("elr_el2", read_register!("elr_el2").wrapping_add(length));

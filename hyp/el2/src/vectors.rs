@@ -108,7 +108,19 @@ vectors:
     fatal   2
     fatal   3
 
-    fatal   4
+    .balign 128
+    // Of all that runs at EL2 only `translate` may be refused: see `trap::emulate`, which keeps the guest's
+    // registers that serve as scratch here.
+    msr     sp_el0, x0
+    msr     tpidrro_el0, x1
+    mrs     x0, elr_el2
+    adr     x1, translate
+    cmp     x0, x1
+    b.eq    translate_refused
+    mrs     x1, tpidrro_el0
+    mrs     x0, sp_el0
+    b       fatal_synchronous
+
     fatal   5
     fatal   6
     fatal   7
@@ -122,6 +134,24 @@ vectors:
     guest   guest_interrupt
     guest   guest_interrupt
     guest   guest_error
+
+fatal_synchronous:
+    fatal   4
+
+    // translate(va) -> PAR_EL1 of a read by EL1, or 1 (PAR_EL1.F) where the walk itself ends in an exception
+    // (an external abort, a conflict in the TLB; Arm ARM, C5.3, AT S12E1R).
+    .global translate
+translate:
+    at      s12e1r, x0
+    isb
+    mrs     x0, par_el1
+    ret
+translate_refused:
+    adr     x0, 1f
+    msr     elr_el2, x0
+    eret
+1:  mov     x0, #1
+    ret
 
     .macro save_rest
     stp     x2, x3, [sp, #16]
@@ -265,6 +295,9 @@ unsafe extern "C" {
     /// Starts the guest at `entry` with `pstate` and `argument` in x0. `frame` is where the next
     /// exception saves registers, [`FRAME_SIZE`] below the top of this CPU's stack.
     pub fn enter_guest(frame: u64, entry: u64, pstate: u64, argument: u64) -> !;
+    /// Translates a guest's virtual address by its own and its partition's tables: PAR_EL1, with bit 0 set
+    /// where nothing is there. Changes PAR_EL1, and where it is refused ELR_EL2, SPSR_EL2, SP_EL0, TPIDRRO_EL0.
+    pub fn translate(va: u64) -> u64;
     /// Drops the stack and waits for orders: see [`crate::cpu::idle`].
     pub fn leave_guest(stack_top: u64) -> !;
 }

@@ -130,7 +130,7 @@ pub fn reset() {
             "actlr_el1" "cpacr_el1" "tcr_el1" "ttbr0_el1" "ttbr1_el1" "mair_el1" "amair_el1"
             "vbar_el1" "esr_el1" "far_el1" "afsr0_el1" "afsr1_el1" "par_el1" "contextidr_el1"
             "elr_el1" "spsr_el1" "sp_el0" "sp_el1" "tpidr_el0" "tpidr_el1" "tpidrro_el0"
-            "csselr_el1" "cntkctl_el1" "cntv_ctl_el0" "cntv_cval_el0" "cntp_ctl_el0" "cntp_cval_el0"
+            "csselr_el1" "cntkctl_el1"
             "mdscr_el1" "osdlr_el1" "mdccint_el1"
         );
         // The OS lock is locked by a reset (Arm ARM, D24.3.22: OSLSR_EL1.OSLK).
@@ -158,7 +158,6 @@ pub fn reset() {
             }
             clear!("pmuserenr_el0" "pmselr_el0" "pmccfiltr_el0");
         }
-        // The virtual counter starts at zero with the partition's first vCPU: see `set_counter`.
         isb();
     }
 }
@@ -183,10 +182,15 @@ unsafe fn clear_predicates() {
     }
 }
 
-/// Makes the virtual counter of this CPU read zero when the physical one reads `offset`.
-pub fn set_counter(offset: u64) {
-    // SAFETY: CNTVOFF_EL2 shifts what EL1 and EL0 read, and nothing at EL2.
-    unsafe { write_register!("cntvoff_el2", offset) };
+/// Stops this CPU's timers, and makes its virtual counter read zero when the physical one reads `offset`.
+/// Not part of [`reset`]: a suspended CPU loses its other registers, but the guest's tree may say of the
+/// timers that they are always on.
+pub fn reset_timers(offset: u64) {
+    // SAFETY: EL1's timers, and CNTVOFF_EL2, which shifts what EL1 and EL0 read, and nothing at EL2.
+    unsafe {
+        clear!("cntv_ctl_el0" "cntv_cval_el0" "cntp_ctl_el0" "cntp_cval_el0");
+        write_register!("cntvoff_el2", offset);
+    }
 }
 
 /// Disables the breakpoints and watchpoints that the CPU has (Arm ARM, D24.3).
@@ -217,10 +221,15 @@ unsafe fn reset_debug() {
     }
 }
 
-/// Makes a virtual SError pending, as a board's error signal would be.
-pub fn inject_error() {
-    // SAFETY: HCR_EL2.VSE concerns the guest alone.
-    unsafe { write_register!("hcr_el2", configuration::HCR_EL2 | VSE) };
+/// Makes a virtual SError pending, as a board's error signal would be, with the syndrome of the physical one.
+pub fn inject_error(esr: u64) {
+    // SAFETY: HCR_EL2.VSE and VSESR_EL2 (IDS and ISS, bits 24:0) concern the guest alone.
+    unsafe {
+        if Features::read().ras {
+            write_register!("s3_4_c5_c2_3", esr & 0x1ff_ffff);
+        }
+        write_register!("hcr_el2", configuration::HCR_EL2 | VSE);
+    }
 }
 
 /// What this CPU has beyond Armv8.0, as far as its controls need to know.

@@ -23,6 +23,7 @@ extern crate std;
 
 pub mod console;
 pub mod gic;
+pub mod instruction;
 pub mod psci;
 pub mod smccc;
 pub mod syndrome;

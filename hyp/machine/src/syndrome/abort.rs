@@ -116,6 +116,13 @@ impl Access {
         if esr as u32 & MASK == 1 << 24 | 0b00_0100 { Some(Self(esr as u32)) } else { None }
     }
 
+    /// The access that a valid syndrome would describe with these fields, in the order SAS, SRT, WnR, SSE, SF.
+    #[must_use]
+    pub const fn new(size: Size, register: u8, is_write: bool, signed: bool, wide: bool) -> Self {
+        let flags = (is_write as u32) << 6 | (signed as u32) << 21 | (wide as u32) << 15;
+        Self(1 << 24 | (size as u32) << 22 | (register as u32 & 31) << 16 | flags)
+    }
+
     #[inline(always)]
     const fn bit(self, lsb: u32) -> bool {
         bit(self.0 as u64, lsb)
