@@ -3,7 +3,7 @@
 
 use bulkhead_types::Mpidr;
 use smccc::psci::{self, Error};
-use smccc::{Hvc, Smc, arch};
+use smccc::{Hvc, Smc};
 
 /// How EL2 calls the firmware.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,35 +46,54 @@ impl Firmware {
         let _ = call!(self, Err(Error::NotSupported), system_reset());
     }
 
+    /// Whether the firmware keeps to the SMC Calling Convention 1.1 or later. SMCCC_VERSION may be called
+    /// only where PSCI_FEATURES knows it (DEN 0028G, B).
+    fn has_calling_convention(self) -> bool {
+        const PSCI_1_0: u32 = 1 << 16;
+        const SMCCC_VERSION: u32 = 0x8000_0000;
+        let psci_version = call!(self, Err(Error::NotSupported), version()).map(u32::from);
+        psci_version.is_ok_and(|version| version >= PSCI_1_0)
+            && call!(self, Err(Error::NotSupported), psci_features(SMCCC_VERSION)).is_ok()
+    }
+
     /// What the firmware answers SMCCC_ARCH_FEATURES about `function` on this CPU (DEN 0028G, 7.3):
     /// negative where it, or the calling convention itself, is not there.
     #[must_use]
     pub fn feature(self, function: u32) -> i32 {
-        const PSCI_1_0: u32 = 1 << 16;
-        const SMCCC_VERSION: u32 = 0x8000_0000;
-        // SMCCC_VERSION may be called only where PSCI_FEATURES knows it (DEN 0028G, B).
-        let psci_version = call!(self, Err(Error::NotSupported), version()).map(u32::from);
-        if !psci_version.is_ok_and(|version| version >= PSCI_1_0)
-            || call!(self, Err(Error::NotSupported), psci_features(SMCCC_VERSION)).is_err()
-        {
-            return NOT_SUPPORTED;
-        }
-        let answer = match self {
-            Self::Smc => arch::features::<Smc>(function),
-            Self::Hvc => arch::features::<Hvc>(function),
-            Self::None => return NOT_SUPPORTED,
-        };
-        answer.map_or(NOT_SUPPORTED, |answer| answer as i32)
+        const SMCCC_ARCH_FEATURES: u32 = 0x8000_0001;
+        if self.has_calling_convention() { self.ask(SMCCC_ARCH_FEATURES, function) } else { NOT_SUPPORTED }
     }
 
-    /// Calls the firmware's workaround `function` with `argument`: see the architecture's three.
-    pub fn mitigate(self, function: u32, argument: u32) {
+    /// Calls `function`, of the architecture's, with one argument; its answer in w0.
+    pub fn ask(self, function: u32, argument: u32) -> i32 {
         let arguments = [argument, 0, 0, 0, 0, 0, 0];
-        match self {
-            Self::Smc => _ = smccc::smc32(function, arguments),
-            Self::Hvc => _ = smccc::hvc32(function, arguments),
-            Self::None => {}
-        }
+        let [answer, ..] = match self {
+            Self::Smc => smccc::smc32(function, arguments),
+            Self::Hvc => smccc::hvc32(function, arguments),
+            Self::None => return NOT_SUPPORTED,
+        };
+        answer as i32
+    }
+
+    /// Whether the firmware serves random numbers: TRNG_VERSION 1.0 or later (DEN 0098, 2.1).
+    #[must_use]
+    pub fn has_random(self) -> bool {
+        const TRNG_VERSION: u32 = 0x8400_0050;
+        self.has_calling_convention() && self.ask(TRNG_VERSION, 0) >= 1 << 16
+    }
+
+    /// 64 random bits, if there are any for now (DEN 0098, 2.4: the lowest are in x3).
+    #[must_use]
+    pub fn random(self) -> Option<u64> {
+        const TRNG_RND64: u32 = 0xc400_0053;
+        let mut arguments = [0; 17];
+        arguments[0] = 64;
+        let [status, _, _, bits, ..] = match self {
+            Self::Smc => smccc::smc64(TRNG_RND64, arguments),
+            Self::Hvc => smccc::hvc64(TRNG_RND64, arguments),
+            Self::None => return None,
+        };
+        (status == 0).then_some(bits)
     }
 }
 

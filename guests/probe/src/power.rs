@@ -6,13 +6,15 @@ use core::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use bulkhead_types::Mpidr;
 use guest_runtime::machine::Machine;
 use guest_runtime::power::call;
-use guest_runtime::{cpu, gic, smp};
+use guest_runtime::{cpu, gic, smp, timer};
 
 use crate::interrupts::{count, wait_until};
 use crate::report::Report;
 
 const CPU_ON: u32 = 0xc400_0003;
 const CPU_SUSPEND: u32 = 0xc400_0001;
+const NODE_HW_STATE: u32 = 0xc400_000d;
+const POWER_DOWN: u64 = 1 << 16;
 const SYSTEM_RESET2: u32 = 0xc400_0012;
 const AFFINITY_INFO: u32 = 0xc400_0004;
 const FEATURES: u32 = 0x8400_000a;
@@ -52,6 +54,9 @@ pub fn probe(report: &mut Report, machine: &Machine, hypervisor: bool) {
     for (number, target) in (1..).zip(others()) {
         come_and_go(report, number, target);
     }
+    if let (true, Some(target)) = (hypervisor, others().next()) {
+        sleep(report, machine, target);
+    }
     let mut two = others();
     if let (Some(second), Some(third)) = (two.next(), two.next()) {
         race(report, second, third);
@@ -78,6 +83,8 @@ fn more_arguments(report: &mut Report, machine: &Machine) {
     report.equal("affinity_info_level", psci(AFFINITY_INFO, own.affinity(), 9, 0), INVALID_PARAMETERS);
     report.equal("suspend_reserved_bits", psci(CPU_SUSPEND, 1 << 31, entry, 0), INVALID_PARAMETERS);
     report.equal("suspend_bad_entry", psci(CPU_SUSPEND, 1 << 16, 1, 0), INVALID_ADDRESS);
+    report.equal("node_hw_state_self", psci(NODE_HW_STATE, own.affinity(), 0, 0), ON);
+    report.equal("node_hw_state_level", psci(NODE_HW_STATE, own.affinity(), 1, 0), INVALID_PARAMETERS);
     report.equal("reset2", psci(SYSTEM_RESET2, 0, 0, 0), NOT_SUPPORTED);
     if let Some(other) = machine.cpus().find(|mpidr| *mpidr != own) {
         let bad = |entry| psci(CPU_ON, other.affinity(), entry, 0);
@@ -89,6 +96,7 @@ fn more_arguments(report: &mut Report, machine: &Machine) {
         );
         report.equal("cpu_on_entry_odd", bad(entry + 2), INVALID_ADDRESS);
         report.equal("cpu_on_refused_stays_off", info(other), OFF);
+        report.equal("node_hw_state_off", psci(NODE_HW_STATE, other.affinity(), 0, 0), OFF);
     }
 }
 
@@ -128,6 +136,46 @@ fn come_and_go(report: &mut Report, number: usize, target: Mpidr) {
             return report.check("cpu_on_and_off_ten_times", right, seen);
         }
     }
+}
+
+static TIMER: AtomicU32 = AtomicU32::new(0);
+static FIRED: AtomicU32 = AtomicU32::new(0);
+static ENTERED: AtomicU32 = AtomicU32::new(0);
+static SUSPENDED: AtomicI64 = AtomicI64::new(i64::MIN);
+
+/// Waits in standby for its timer, with interrupts masked; then powers down until it fires again, and finds
+/// itself started anew with the interrupt pending.
+fn sleeper(number: usize) {
+    let intid = TIMER.load(Ordering::SeqCst);
+    let soon = || timer::now() + timer::frequency() / 100;
+    if let Some(gic) = gic::get() {
+        gic.enable(intid);
+    }
+    if ENTERED.fetch_add(1, Ordering::SeqCst) == 0 {
+        cpu::without_interrupts(|| {
+            timer::set_deadline(soon());
+            SUSPENDED.store(psci(CPU_SUSPEND, 0, 0, 0), Ordering::SeqCst);
+            timer::set_deadline(soon());
+            psci(CPU_SUSPEND, POWER_DOWN, smp::entry_address(), smp::context(number));
+        });
+    } else {
+        // Suspended CPUs may wake early: the timer runs on.
+        let before = FIRED.load(Ordering::SeqCst);
+        wait_until(1000, || count(intid) != before);
+    }
+}
+
+fn sleep(report: &mut Report, machine: &Machine, target: Mpidr) {
+    let Some(intid) = machine.virtual_timer else { return };
+    TIMER.store(intid, Ordering::SeqCst);
+    let before = count(intid);
+    FIRED.store(before, Ordering::SeqCst);
+    let started = smp::start(1, target, sleeper);
+    let fired = wait_until(1000, || count(intid) == before + 1);
+    let left = wait_until(1000, || info(target) == OFF);
+    let (standby, entered) = (SUSPENDED.load(Ordering::SeqCst), ENTERED.load(Ordering::SeqCst));
+    let right = started.is_ok() && standby == 0 && entered == 2 && fired && left;
+    report.check("cpu_suspend", right, (started, standby, entered, count(intid) - before, left));
 }
 
 static RACE: AtomicU32 = AtomicU32::new(0);

@@ -125,6 +125,12 @@ pub fn start(number: usize, target: Mpidr, main: fn(usize)) -> Result<(), i64> {
     }
 }
 
+/// The context ID with which `secondary_entry` enters CPU `number` once more as it was started.
+#[must_use]
+pub fn context(number: usize) -> u64 {
+    SECONDARIES.0.get().cast::<Secondary>().wrapping_add(number % MAX_CPUS) as u64
+}
+
 extern "C" fn run(number: usize) -> ! {
     set_cpu_number(number);
     unmask_serror();

@@ -17,7 +17,6 @@ use alloc::vec::Vec;
 use alloc::{format, vec};
 use bulkhead_el2::audit::Audit;
 use bulkhead_el2::tables::MapError;
-use bulkhead_machine::smccc::{Workarounds, function};
 use bulkhead_machine::sysreg::{IdRegisters, IdTable, Options, Register};
 use bulkhead_plan::board::{Board, Conduit, Gic};
 use bulkhead_plan::bundle::Bundle;
@@ -134,8 +133,7 @@ fn boot(fdt: &Fdt<'static>, tree: Range<Hpa>) -> Result<&'static System, Refusal
                 extended_controls: world::has_extended_controls(),
             },
         ),
-        workarounds: workarounds(firmware(&board)),
-        random: Random::new(),
+        random: Random::new(firmware(&board)),
         bundle: bundle_bytes,
         entropy: Pool::new(&[&board.entropy.rng_seed, &board.entropy.kaslr_seed]),
         partitions: partition::build(&board, plan, physical_bits)?,
@@ -253,15 +251,6 @@ fn firmware(board: &Board) -> Firmware {
         Some(Conduit::Smc) => Firmware::Smc,
         Some(Conduit::Hvc) => Firmware::Hvc,
         None => Firmware::None,
-    }
-}
-
-/// What the firmware says of the workarounds that guests may call.
-fn workarounds(firmware: Firmware) -> Workarounds {
-    Workarounds {
-        workaround_1: firmware.feature(function::SMCCC_ARCH_WORKAROUND_1),
-        workaround_2: firmware.feature(function::SMCCC_ARCH_WORKAROUND_2),
-        workaround_3: firmware.feature(function::SMCCC_ARCH_WORKAROUND_3),
     }
 }
 

@@ -6,7 +6,10 @@ use crate::registers::{dsb_sy, isb};
 use crate::system::{self, System};
 use crate::vectors::leave_guest;
 use crate::{interrupts, memory, read_register, write_register};
+use bulkhead_machine::smccc::Told;
+use bulkhead_machine::smccc::function::*;
 use bulkhead_plan::board::Start;
+use bulkhead_platform::firmware::Firmware;
 use bulkhead_types::{CpuIndex, Mpidr};
 use core::mem::offset_of;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -42,6 +45,8 @@ pub struct Guest {
     pub partition: &'static Partition,
     /// The vCPU.
     pub vcpu: &'static Vcpu,
+    /// What the firmware tells of this CPU.
+    pub told: Told,
 }
 
 impl Cpu {
@@ -116,9 +121,21 @@ pub fn enter(system: &'static System, cpu: &'static Cpu) {
     });
     if let Some((partition, vcpu)) = owner {
         partition.configure_cpu(vcpu);
-        cpu.guest.call_once(|| Guest { system, cpu, partition, vcpu });
+        cpu.guest.call_once(|| Guest { system, cpu, partition, vcpu, told: told(system.firmware) });
     }
     cpu.online.store(true, Ordering::Release);
+}
+
+/// What the firmware tells of this CPU, which may be of another kind than the one that booted.
+fn told(firmware: Firmware) -> Told {
+    let soc = |which| u32::try_from(firmware.ask(SMCCC_ARCH_SOC_ID, which)).ok();
+    let has_soc = firmware.feature(SMCCC_ARCH_SOC_ID) >= 0;
+    Told {
+        workaround_1: firmware.feature(SMCCC_ARCH_WORKAROUND_1),
+        workaround_2: firmware.feature(SMCCC_ARCH_WORKAROUND_2),
+        workaround_3: firmware.feature(SMCCC_ARCH_WORKAROUND_3),
+        soc: if has_soc { soc(0).zip(soc(1)) } else { None },
+    }
 }
 
 /// Where the other CPUs come from `_secondary`, on their own stack and with translation on.

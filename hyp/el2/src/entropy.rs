@@ -3,6 +3,7 @@
 
 use crate::read_register;
 use bulkhead_machine::smccc::Entropy;
+use bulkhead_platform::firmware::Firmware;
 use sha2::{Digest, Sha256};
 use spin::Mutex;
 
@@ -49,26 +50,41 @@ impl Pool {
     }
 }
 
-/// The CPU's own generator, as guests call it (DEN 0098). The pool's seeds are not for this: the
-/// interface promises entropy, and a pool that firmware filled once has only so much.
-pub struct Random {
-    present: bool,
+/// The generator behind guests' calls (DEN 0098): the CPU's own, else the firmware's. The pool's seeds are
+/// not for this: the interface promises entropy, and a pool that firmware filled once has only so much.
+pub enum Random {
+    /// FEAT_RNG.
+    Cpu,
+    /// The firmware's calls.
+    Firmware(Firmware),
+    /// None.
+    Nothing,
 }
 
 impl Random {
-    /// Asks the CPU.
-    pub fn new() -> Self {
-        Self { present: has_random() }
+    /// Asks the CPU, then the firmware.
+    pub fn new(firmware: Firmware) -> Self {
+        if has_random() {
+            Self::Cpu
+        } else if firmware.has_random() {
+            Self::Firmware(firmware)
+        } else {
+            Self::Nothing
+        }
     }
 }
 
 impl Entropy for Random {
     fn is_present(&self) -> bool {
-        self.present
+        !matches!(self, Self::Nothing)
     }
 
     fn random(&self) -> Option<u64> {
-        cpu_random()
+        match self {
+            Self::Cpu => cpu_random(),
+            Self::Firmware(firmware) => firmware.random(),
+            Self::Nothing => None,
+        }
     }
 }
 

@@ -6,7 +6,6 @@ use crate::entropy::{Pool, Random};
 use crate::partition::Partition;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use bulkhead_machine::smccc::Workarounds;
 use bulkhead_machine::sysreg::IdTable;
 use bulkhead_platform::firmware::Firmware;
 use bulkhead_platform::gic::v2::GicV2;
@@ -42,9 +41,7 @@ pub struct System {
     pub power: Power,
     /// The ID registers as guests see them.
     pub id_registers: IdTable,
-    /// What the firmware says of the architecture's workarounds.
-    pub workarounds: Workarounds,
-    /// The CPU's random numbers, for guests that ask by call.
+    /// Random numbers for guests that ask by call.
     pub random: Random,
     /// The bundle, which a restart loads images from again.
     pub bundle: &'static [u8],

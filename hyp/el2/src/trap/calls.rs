@@ -46,12 +46,8 @@ impl Cpus for Guest {
 pub fn answer(frame: &mut Frame, immediate: u16) {
     let guest = frame.guest;
     let call = Call::new([frame.get(0), frame.get(1), frame.get(2), frame.get(3)], immediate);
-    let context = Context {
-        caller: guest.vcpu.id,
-        cpus: guest,
-        workarounds: &guest.system.workarounds,
-        entropy: &guest.system.random,
-    };
+    let context =
+        Context { caller: guest.vcpu.id, cpus: guest, told: &guest.told, entropy: &guest.system.random };
     match handle(&call, &context) {
         Outcome::Return(value) => frame.set(0, value),
         Outcome::Return4(values) => {
@@ -76,7 +72,7 @@ pub fn answer(frame: &mut Frame, immediate: u16) {
         Outcome::SystemOff => end(guest, Ending::Off),
         Outcome::SystemReset => end(guest, Ending::Restart),
         Outcome::Mitigate { function, argument } => {
-            guest.system.firmware.mitigate(function, argument);
+            guest.system.firmware.ask(function, argument);
             frame.set(0, SUCCESS);
         }
     }

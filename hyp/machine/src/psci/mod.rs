@@ -33,8 +33,11 @@ pub mod function {
     pub const SYSTEM_OFF: u32 = 0x8400_0008;
     pub const SYSTEM_RESET: u32 = 0x8400_0009;
     pub const PSCI_FEATURES: u32 = 0x8400_000a;
+    pub const CPU_FREEZE: u32 = 0x8400_000b;
     pub const CPU_DEFAULT_SUSPEND_32: u32 = 0x8400_000c;
     pub const CPU_DEFAULT_SUSPEND_64: u32 = 0xc400_000c;
+    pub const NODE_HW_STATE_32: u32 = 0x8400_000d;
+    pub const NODE_HW_STATE_64: u32 = 0xc400_000d;
     pub const SYSTEM_SUSPEND_32: u32 = 0x8400_000e;
     pub const SYSTEM_SUSPEND_64: u32 = 0xc400_000e;
 }
@@ -95,8 +98,13 @@ pub trait Cpus {
     fn has_memory(&self, address: Ipa) -> bool;
 }
 
-/// Whether a function is there. SYSTEM_RESET2 is not: its warm reset promises to keep memory, which a
-/// partition that starts afresh does not. CPU_SUSPEND takes power_state in its original format (DEN 0022, 5.1.2).
+/// Whether a function is there. Optional ones that are not:
+/// - MIGRATE, MIGRATE_INFO_UP_CPU: there is no Trusted OS to migrate, as MIGRATE_INFO_TYPE says.
+/// - SYSTEM_RESET2: its warm reset promises to keep memory, which a partition that starts afresh does not.
+/// - PSCI_SET_SUSPEND_MODE: CPU_SUSPEND is coordinated by the platform, as its features say, and takes
+///   power_state in the original format (DEN 0022, 5.1.2).
+/// - PSCI_STAT_RESIDENCY, PSCI_STAT_COUNT: a vCPU has no power states worth statistics.
+/// - MEM_PROTECT, MEM_PROTECT_CHECK_RANGE: memory is another partition's never, reset or not.
 #[must_use]
 pub const fn is_implemented(function: u32) -> bool {
     matches!(
@@ -113,8 +121,11 @@ pub const fn is_implemented(function: u32) -> bool {
             | SYSTEM_OFF
             | SYSTEM_RESET
             | PSCI_FEATURES
+            | CPU_FREEZE
             | CPU_DEFAULT_SUSPEND_32
             | CPU_DEFAULT_SUSPEND_64
+            | NODE_HW_STATE_32
+            | NODE_HW_STATE_64
             | SYSTEM_SUSPEND_32
             | SYSTEM_SUSPEND_64
     )
@@ -130,12 +141,14 @@ pub fn handle(call: &Call, caller: VcpuId, cpus: &impl Cpus) -> Outcome {
         PSCI_VERSION => Ok(Outcome::Return(VERSION as u64)),
         PSCI_FEATURES => features(first as u32),
         CPU_ON_32 | CPU_ON_64 => cpu_on(cpus, first, second, third),
-        CPU_OFF => Ok(Outcome::CpuOff),
+        // A frozen CPU differs in that interrupts may still be targeted at it: they wait in either case.
+        CPU_OFF | CPU_FREEZE => Ok(Outcome::CpuOff),
         CPU_SUSPEND_32 | CPU_SUSPEND_64 => cpu_suspend(cpus, first as u32, second, third),
         CPU_DEFAULT_SUSPEND_32 | CPU_DEFAULT_SUSPEND_64 => {
             entry(cpus, first, second).map(|entry| Outcome::Suspend(Wake::Enter(entry)))
         }
         SYSTEM_SUSPEND_32 | SYSTEM_SUSPEND_64 => system_suspend(cpus, caller, first, second),
+        NODE_HW_STATE_32 | NODE_HW_STATE_64 => node_hw_state(cpus, first, second as u32),
         AFFINITY_INFO_32 | AFFINITY_INFO_64 => affinity_info(cpus, first, second as u32),
         MIGRATE_INFO_TYPE => Ok(Outcome::Return(MIGRATION_NOT_REQUIRED)),
         SYSTEM_OFF => Ok(Outcome::SystemOff),
@@ -152,6 +165,15 @@ fn features(function: u32) -> Result<Outcome, ErrorCode> {
     } else {
         Err(ErrorCode::NotSupported)
     }
+}
+
+/// NODE_HW_STATE (5.1.18): whether a CPU has power. There is no power level above.
+fn node_hw_state(cpus: &impl Cpus, target: u64, level: u32) -> Result<Outcome, ErrorCode> {
+    const HW_ON: u64 = 0;
+    const HW_OFF: u64 = 1;
+    let target = Mpidr::from_affinity(target).filter(|_| level == 0).and_then(|mpidr| cpus.find(mpidr));
+    let state = cpus.state(target.ok_or(ErrorCode::InvalidParameters)?);
+    Ok(Outcome::Return(if state == PowerState::Off { HW_OFF } else { HW_ON }))
 }
 
 /// CPU_ON (5.1.4). What is wrong with the target comes before what is wrong with the address.

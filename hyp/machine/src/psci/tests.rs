@@ -6,7 +6,7 @@ use std::vec::Vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::smccc::{Context, NoEntropy, Workarounds};
+use crate::smccc::{Context, NoEntropy, Told};
 
 /// A partition of four CPUs in two clusters, with memory from 0x4000_0000 to 0x4800_0000.
 struct Partition {
@@ -30,8 +30,7 @@ impl Partition {
     }
 
     fn call(&self, function: u32, arguments: [u64; 3]) -> Outcome {
-        let context =
-            Context { caller: VcpuId(0), cpus: self, workarounds: &Workarounds::NONE, entropy: &NoEntropy };
+        let context = Context { caller: VcpuId(0), cpus: self, told: &Told::NOTHING, entropy: &NoEntropy };
         crate::smccc::handle(&Call { function, arguments, immediate: 0 }, &context)
     }
 
@@ -183,6 +182,42 @@ fn system_suspend_is_the_last_cpus_to_ask() {
     partition.error(SYSTEM_SUSPEND_64, [ENTRY, 9, 0], ErrorCode::Denied);
     let _ = partition.power[1].take_entry();
     partition.error(SYSTEM_SUSPEND_64, [ENTRY, 9, 0], ErrorCode::Denied);
+}
+
+#[test]
+fn a_frozen_cpu_is_off_until_it_is_turned_on() {
+    let partition = Partition::new();
+    assert_eq!(partition.call(CPU_FREEZE, [0; 3]), Outcome::CpuOff);
+    partition.power[0].turn_off();
+    assert_eq!(partition.call(AFFINITY_INFO_64, [0, 0, 0]), Outcome::Return(1));
+}
+
+#[test]
+fn node_hw_state_is_of_a_cpu() {
+    let partition = Partition::new();
+    for (on, off) in [(NODE_HW_STATE_32, NODE_HW_STATE_64), (NODE_HW_STATE_64, NODE_HW_STATE_32)] {
+        assert_eq!(partition.call(on, [0, 0, 0]), Outcome::Return(0));
+        assert_eq!(partition.call(off, [1, 0, 0]), Outcome::Return(1));
+        // There is no power level above the CPU, and no other CPU.
+        partition.error(on, [0, 1, 0], ErrorCode::InvalidParameters);
+        partition.error(on, [2, 0, 0], ErrorCode::InvalidParameters);
+        partition.error(on, [1 << 31, 0, 0], ErrorCode::InvalidParameters);
+    }
+}
+
+/// Every 32-bit call sees the lower halves of its arguments, and no more.
+#[test]
+fn thirty_two_bit_calls_see_thirty_two_bits() {
+    let functions = [CPU_ON_32, CPU_SUSPEND_32, AFFINITY_INFO_32, NODE_HW_STATE_32];
+    let entries = [CPU_DEFAULT_SUSPEND_32, SYSTEM_SUSPEND_32];
+    let all = functions.map(|function| (function, [1, ENTRY, 7]));
+    for (function, arguments) in all.into_iter().chain(entries.map(|function| (function, [ENTRY, 7, 0]))) {
+        let clean = Partition::new().call(function, arguments);
+        let dirty = Partition::new().call(function, arguments.map(|argument| argument | 0xffff_fffe << 32));
+        assert_eq!(clean, dirty, "{function:#x}");
+    }
+    let dirty = Partition::new().call(PSCI_FEATURES, [0xffff_ffff_8400_0000, 0, 0]);
+    assert_eq!(dirty, Outcome::Return(0));
 }
 
 #[test]

@@ -30,6 +30,7 @@ pub mod function {
     #![expect(missing_docs, reason = "each is named as in the specification")]
     pub const SMCCC_VERSION: u32 = 0x8000_0000;
     pub const SMCCC_ARCH_FEATURES: u32 = 0x8000_0001;
+    pub const SMCCC_ARCH_SOC_ID: u32 = 0x8000_0002;
     pub const SMCCC_ARCH_WORKAROUND_1: u32 = 0x8000_8000;
     pub const SMCCC_ARCH_WORKAROUND_2: u32 = 0x8000_7fff;
     pub const SMCCC_ARCH_WORKAROUND_3: u32 = 0x8000_3fff;
@@ -40,6 +41,8 @@ use function::*;
 
 /// NOT_SUPPORTED, as a register holds it.
 pub const NOT_SUPPORTED: u64 = u64::MAX;
+/// INVALID_PARAMETER of the architecture's calls (DEN 0028, 7.1): not PSCI's.
+const INVALID_PARAMETER: u64 = -3i64 as u64;
 const SUCCESS: u64 = 0;
 
 /// The instruction that made a call.
@@ -111,21 +114,23 @@ pub enum Outcome {
     },
 }
 
-/// What the board's firmware answers SMCCC_ARCH_FEATURES about each workaround, on this CPU: negative, not
-/// there (or, for 2, -2: not required); 0, there and needed here; 1, not needed here.
+/// What the board's firmware tells of a CPU. Of each workaround what it answers SMCCC_ARCH_FEATURES: negative,
+/// not there (or, for 2, -2: not required); 0, there and needed here; 1, not needed here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Workarounds {
+pub struct Told {
     /// SMCCC_ARCH_WORKAROUND_1 (CVE-2017-5715).
     pub workaround_1: i32,
     /// SMCCC_ARCH_WORKAROUND_2 (CVE-2018-3639).
     pub workaround_2: i32,
     /// SMCCC_ARCH_WORKAROUND_3 (CVE-2022-23960).
     pub workaround_3: i32,
+    /// SMCCC_ARCH_SOC_ID: version and revision of the system on chip, where it is there.
+    pub soc: Option<(u32, u32)>,
 }
 
-impl Workarounds {
-    /// Firmware that knows none.
-    pub const NONE: Self = Self { workaround_1: -1, workaround_2: -1, workaround_3: -1 };
+impl Told {
+    /// Firmware that knows nothing.
+    pub const NOTHING: Self = Self { workaround_1: -1, workaround_2: -1, workaround_3: -1, soc: None };
 }
 
 /// What the answer to a call depends on.
@@ -135,8 +140,8 @@ pub struct Context<'a, C, E> {
     pub caller: VcpuId,
     /// The partition's CPUs.
     pub cpus: &'a C,
-    /// What firmware said.
-    pub workarounds: &'a Workarounds,
+    /// What firmware said of the calling CPU.
+    pub told: &'a Told,
     /// Where random numbers come from; [`NoEntropy`] where there is no source.
     pub entropy: &'a E,
 }
@@ -149,10 +154,11 @@ pub fn handle<C: Cpus, E: Entropy>(call: &Call, context: &Context<'_, C, E>) -> 
     }
     match call.function {
         SMCCC_VERSION => Outcome::Return(VERSION as u64),
-        SMCCC_ARCH_WORKAROUND_1 => mitigate(call, context.workarounds.workaround_1),
-        SMCCC_ARCH_WORKAROUND_2 => mitigate(call, context.workarounds.workaround_2),
-        SMCCC_ARCH_WORKAROUND_3 => mitigate(call, context.workarounds.workaround_3),
-        SMCCC_ARCH_FEATURES => arch_features(call, context.workarounds),
+        SMCCC_ARCH_WORKAROUND_1 => mitigate(call, context.told.workaround_1),
+        SMCCC_ARCH_WORKAROUND_2 => mitigate(call, context.told.workaround_2),
+        SMCCC_ARCH_WORKAROUND_3 => mitigate(call, context.told.workaround_3),
+        SMCCC_ARCH_FEATURES => arch_features(call, context.told),
+        SMCCC_ARCH_SOC_ID => Outcome::Return(soc_id(context.told, call.arguments[0] as u32)),
         0x8400_0000..=0x8400_001f | 0xc400_0000..=0xc400_001f => {
             psci::handle(call, context.caller, context.cpus)
         }
@@ -172,14 +178,25 @@ pub fn handle<C: Cpus, E: Entropy>(call: &Call, context: &Context<'_, C, E>) -> 
 }
 
 /// SMCCC_ARCH_FEATURES (DEN 0028, 7.3): zero for what is there, firmware's own words about workarounds.
-fn arch_features(call: &Call, workarounds: &Workarounds) -> Outcome {
+fn arch_features(call: &Call, told: &Told) -> Outcome {
     Outcome::Return(match call.arguments[0] as u32 {
         SMCCC_VERSION | SMCCC_ARCH_FEATURES => 0,
-        SMCCC_ARCH_WORKAROUND_1 => workarounds.workaround_1 as u64,
-        SMCCC_ARCH_WORKAROUND_2 => workarounds.workaround_2 as u64,
-        SMCCC_ARCH_WORKAROUND_3 => workarounds.workaround_3 as u64,
+        SMCCC_ARCH_SOC_ID if told.soc.is_some() => 0,
+        SMCCC_ARCH_WORKAROUND_1 => told.workaround_1 as u64,
+        SMCCC_ARCH_WORKAROUND_2 => told.workaround_2 as u64,
+        SMCCC_ARCH_WORKAROUND_3 => told.workaround_3 as u64,
         _ => NOT_SUPPORTED,
     })
+}
+
+/// SMCCC_ARCH_SOC_ID (DEN 0028, 7.4): the version, or the revision, as the firmware told it at boot.
+fn soc_id(told: &Told, which: u32) -> u64 {
+    match (told.soc, which) {
+        (None, _) => NOT_SUPPORTED,
+        (Some((version, _)), 0) => version.into(),
+        (Some((_, revision)), 1) => revision.into(),
+        (Some(_), _) => INVALID_PARAMETER,
+    }
 }
 
 /// A workaround is called in firmware only where firmware says that it is there and does something.

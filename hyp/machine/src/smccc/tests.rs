@@ -45,23 +45,22 @@ impl Entropy for Words {
     }
 }
 
-fn call_with(function: u32, first: u64, workarounds: Workarounds, entropy: &impl Entropy) -> Outcome {
-    let context = Context { caller: VcpuId(0), cpus: &Alone, workarounds: &workarounds, entropy };
+fn call_with(function: u32, first: u64, told: Told, entropy: &impl Entropy) -> Outcome {
+    let context = Context { caller: VcpuId(0), cpus: &Alone, told: &told, entropy };
     handle(&Call::new([u64::from(function), first, 2, 3], 0), &context)
 }
 
 fn call(function: u32, first: u64) -> Outcome {
-    call_with(function, first, Workarounds::NONE, &NoEntropy)
+    call_with(function, first, Told::NOTHING, &NoEntropy)
 }
 
 fn random(function: u32, bits: u64, words: u32) -> Outcome {
-    call_with(function, bits, Workarounds::NONE, &Words(Cell::new(words)))
+    call_with(function, bits, Told::NOTHING, &Words(Cell::new(words)))
 }
 
 #[test]
 fn the_function_is_w0() {
-    let context =
-        Context { caller: VcpuId(0), cpus: &Alone, workarounds: &Workarounds::NONE, entropy: &NoEntropy };
+    let context = Context { caller: VcpuId(0), cpus: &Alone, told: &Told::NOTHING, entropy: &NoEntropy };
     let call = Call::new([0xdead_beef_8000_0000, 0, 0, 0], 0);
     assert_eq!(handle(&call, &context), Outcome::Return(0x1_0002));
     let immediate = Call { immediate: 1, ..call };
@@ -70,8 +69,8 @@ fn the_function_is_w0() {
 
 #[test]
 fn features_tells_what_firmware_said() {
-    let workarounds = Workarounds { workaround_1: 0, workaround_2: -2, workaround_3: 1 };
-    let features = |id: u32| call_with(SMCCC_ARCH_FEATURES, u64::from(id), workarounds, &NoEntropy);
+    let told = Told { workaround_1: 0, workaround_2: -2, workaround_3: 1, soc: None };
+    let features = |id: u32| call_with(SMCCC_ARCH_FEATURES, u64::from(id), told, &NoEntropy);
     assert_eq!(features(SMCCC_VERSION), Outcome::Return(0));
     assert_eq!(features(SMCCC_ARCH_FEATURES), Outcome::Return(0));
     assert_eq!(features(SMCCC_ARCH_WORKAROUND_1), Outcome::Return(0));
@@ -79,11 +78,24 @@ fn features_tells_what_firmware_said() {
     assert_eq!(features(SMCCC_ARCH_WORKAROUND_3), Outcome::Return(1));
     assert_eq!(features(0x8000_0002), Outcome::Return(NOT_SUPPORTED), "SOC_ID");
 
-    let workaround = |id| call_with(id, 1, workarounds, &NoEntropy);
+    let workaround = |id| call_with(id, 1, told, &NoEntropy);
     let mitigate = Outcome::Mitigate { function: SMCCC_ARCH_WORKAROUND_1, argument: 1 };
     assert_eq!(workaround(SMCCC_ARCH_WORKAROUND_1), mitigate);
     assert_eq!(workaround(SMCCC_ARCH_WORKAROUND_2), Outcome::Return(NOT_SUPPORTED));
     assert_eq!(workaround(SMCCC_ARCH_WORKAROUND_3), Outcome::Return(0));
+}
+
+#[test]
+fn the_system_on_chip_is_the_boards() {
+    let soc = |id, which| {
+        let told = Told { soc: Some((0x043b_0123, 7)), ..Told::NOTHING };
+        call_with(id, which, told, &NoEntropy)
+    };
+    assert_eq!(soc(SMCCC_ARCH_FEATURES, SMCCC_ARCH_SOC_ID.into()), Outcome::Return(0));
+    assert_eq!(soc(SMCCC_ARCH_SOC_ID, 0), Outcome::Return(0x043b_0123));
+    assert_eq!(soc(SMCCC_ARCH_SOC_ID, 1), Outcome::Return(7));
+    assert_eq!(soc(SMCCC_ARCH_SOC_ID, 2), Outcome::Return(-3i64 as u64));
+    assert_eq!(call(SMCCC_ARCH_SOC_ID, 0), Outcome::Return(NOT_SUPPORTED));
 }
 
 #[test]
@@ -146,9 +158,9 @@ fn what_is_unknown_is_not_supported() {
 proptest! {
     #[test]
     fn any_call_is_answered(registers: [u64; 4], immediate: u16, words in 0u32..4) {
-        let workarounds = Workarounds { workaround_1: 0, workaround_2: 0, workaround_3: 0 };
+        let told = Told { workaround_1: 0, workaround_2: 0, workaround_3: 0, soc: None };
         let entropy = Words(Cell::new(words));
-        let context = Context { caller: VcpuId(0), cpus: &Alone, workarounds: &workarounds, entropy: &entropy };
+        let context = Context { caller: VcpuId(0), cpus: &Alone, told: &told, entropy: &entropy };
         let outcome = handle(&Call::new(registers, immediate), &context);
         // Nothing but a workaround ever reaches firmware.
         if let Outcome::Mitigate { function, .. } = outcome {
