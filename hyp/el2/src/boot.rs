@@ -201,7 +201,8 @@ pub extern "C" fn wrong_level(tree: u64) -> ! {
             ),
         );
     }
-    if let Some(fdt) = &fdt {
+    // EL3 has nobody to call.
+    if let (1, Some(fdt)) = (level, &fdt) {
         power::off_untranslated(fdt);
     }
     panic::halt_cpu()

@@ -109,13 +109,14 @@ pub fn start(tree: Range<Hpa>) -> Result<(), MapError> {
         system_control: 0x30c5_0830 | 1 | 1 << 2 | 1 << 3 | 1 << 12 | 1 << 19,
     };
     // SAFETY: the tables map what runs now at its own address with the rights it needs, so the next
-    // instruction is fetched from where it is. What the boot CPU wrote so far went past the caches, and
-    // entry.rs dropped the stale lines over it; the tables were written since, with nothing cached.
+    // instruction is fetched from where it is. All that the boot CPU wrote so far, these tables too, went
+    // past the caches: a line fetched meanwhile would hide it from now on, and from the walker (Arm ARM,
+    // B2.8 on mismatched attributes).
     unsafe {
+        entry::invalidate_image();
         write_register!("mair_el2", translation.attributes);
         write_register!("tcr_el2", translation.control);
         write_register!("ttbr0_el2", translation.tables);
-        dsb_sy();
         isb();
         core::arch::asm!("tlbi alle2", "ic iallu", "dsb nsh", "isb", options(nostack, preserves_flags));
         write_register!("sctlr_el2", translation.system_control);
@@ -144,26 +145,30 @@ fn publish_tables() {
     unsafe { core::arch::asm!("dsb ishst", "isb", options(nostack, preserves_flags)) };
 }
 
-/// Maps a device's registers. A page that is mapped already (two devices may share one) is fine.
+/// Maps a device's registers.
 ///
 /// # Errors
 /// See [`MapError`].
 pub fn map_device(range: Range<Hpa>) -> Result<Registers, MapError> {
-    if map(range, stage1::DEVICE) == Err(MapError::Occupied) {
-        map_pages(range.page_aligned())?;
-    }
+    map_shared(range, stage1::DEVICE)?;
     // SAFETY: just mapped as Device memory, never unmapped, and the caller names a device's registers
     // from the board's tree, which lie outside memory that Rust uses (the audit checks it).
     Ok(unsafe { Registers::new(range.start().0 as usize, range.size() as usize) })
 }
 
-/// Maps a device's pages one by one, leaving alone those that are mapped as a device's already.
-fn map_pages(range: Range<Hpa>) -> Result<(), MapError> {
+/// Maps what may share its first and last page with its like: two devices, the tree and the bundle. Pages
+/// that are mapped with these attributes already are left alone.
+fn map_shared(range: Range<Hpa>, attributes: u64) -> Result<(), MapError> {
+    match map(range, attributes) {
+        Err(MapError::Occupied) => {}
+        other => return other,
+    }
+    let range = range.page_aligned();
     let mut at = range.start();
     while at < range.end() {
         let page = Range::<Hpa>::new(at, PAGE_SIZE).ok_or(MapError::OutOfRange)?;
-        match map(page, stage1::DEVICE) {
-            Err(MapError::Occupied) if attributes_at(at) == Some(stage1::DEVICE) => {}
+        match map(page, attributes) {
+            Err(MapError::Occupied) if attributes_at(at) == Some(attributes) => {}
             other => other?,
         }
         at = page.end();
@@ -181,7 +186,7 @@ fn attributes_at(address: Hpa) -> Option<u64> {
 /// # Errors
 /// See [`MapError`].
 pub fn map_constant(range: Range<Hpa>) -> Result<&'static [u8], MapError> {
-    map(range, stage1::CONSTANT)?;
+    map_shared(range, stage1::CONSTANT)?;
     Ok(constant_bytes(range))
 }
 

@@ -88,12 +88,7 @@ primary:
     b       5b
 6:  add     x13, x13, #(63 * 8)
     b       3b
-7:
-    // Those stores went past the caches. Lines that were fetched meanwhile are dropped, or they would
-    // hide the stores once translation is on (Arm ARM, B2.8 on mismatched attributes).
-    bl      invalidate_image
-
-    mrs     x9, currentel
+7:  mrs     x9, currentel
     cmp     x9, #(2 << 2)
     mov     x0, x19
     b.ne    {wrong_level}
@@ -104,7 +99,8 @@ primary:
     b       {start}
 
     // Drops every line of the image, which firmware has cleaned to the point of coherency as far as it
-    // loaded it. Clobbers x9 to x13.
+    // loaded it, and completes all stores. Clobbers x9 to x12.
+    .global invalidate_image
 invalidate_image:
     dsb     sy
     mrs     x9, ctr_el0
@@ -125,7 +121,7 @@ init_el2:
     mov     x9, #(1 << 31)              // HCR_EL2.RW: EL1 is AArch64; E2H and TGE off
     msr     hcr_el2, x9
     msr     tpidr_el2, xzr              // no `Cpu` yet
-    mov     x9, #0x33ff                 // CPTR_EL2: its RES1 bits; FP traps, EL2 uses none
+    mov     x9, #0x37ff                 // CPTR_EL2: its RES1 bits and TFP; EL2 uses no FP registers
     msr     cptr_el2, x9
     adrp    x9, vectors
     add     x9, x9, :lo12:vectors
@@ -205,6 +201,8 @@ emergency_stack:
 unsafe extern "C" {
     /// Where the other CPUs enter.
     pub fn _secondary() -> !;
+    /// Drops every cache line of the image. Only while nothing of it was written through the caches.
+    pub fn invalidate_image();
     static boot_stack: u8;
     static emergency_stack: u8;
     static __image_start: u8;
