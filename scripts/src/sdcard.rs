@@ -40,8 +40,17 @@ pub struct Options {
 /// Builds everything, writes it, reads it back, and says what is left to do.
 ///
 /// # Errors
-/// When something cannot be built or written, or does not read back as it was written.
+/// As for [`make`].
 pub fn sdcard(project: &Project, options: &Options) -> Result<()> {
+    report(options, &make(project, options)?);
+    Ok(())
+}
+
+/// Builds everything, writes it and reads it back; gives what was written.
+///
+/// # Errors
+/// When something cannot be built or written, or does not read back as it was written.
+pub fn make(project: &Project, options: &Options) -> Result<Files> {
     let config = Config::open(&options.config)?;
     let hypervisor = build::hypervisor(project, false)?;
     let files = files::collect(project, &config, &hypervisor, options)?;
@@ -50,8 +59,7 @@ pub fn sdcard(project: &Project, options: &Options) -> Result<()> {
         (None, Some(folder)) => write_folder(folder, &files)?,
         (None, None) => {}
     }
-    report(options, &files);
-    Ok(())
+    Ok(files)
 }
 
 /// Writes the image beside its final name, checks it, and moves it there: no half of one is ever found.

@@ -5,6 +5,7 @@ use super::Scenario;
 use super::lab::Lab;
 use crate::board::Fault;
 use crate::machine::Failure;
+use crate::qemu::BoardName;
 use anyhow::{Result, bail, ensure};
 use std::time::Duration;
 
@@ -70,7 +71,12 @@ fn good(lab: &Lab) -> Result<Vec<u8>> {
 }
 
 fn entered_at_el1(lab: &mut Lab) -> Result<()> {
-    lab.board.extra = ["-machine", "virtualization=off"].map(Into::into).into();
+    lab.board.extra = match lab.board.board {
+        BoardName::QemuVirt => ["-machine", "virtualization=off"],
+        BoardName::Raspi4b => ["-global", "cortex-a72-arm-cpu.has_el2=off"],
+    }
+    .map(Into::into)
+    .into();
     refused(lab, Some(&good(lab)?), &["entered at EL1"])
 }
 
@@ -120,9 +126,15 @@ fn missing_cpu(lab: &mut Lab) -> Result<()> {
 fn overlapping_memory(lab: &mut Lab) -> Result<()> {
     let partition =
         |cpu, start| format!("cpus = <{cpu}>; identity-mapped; memory = <0x0 {start:#x} 0x0 0x400000>;");
-    let expected = "/partitions/b: memory = <0x70200000 0x400000>: \
-                    identity-mapped memory must be free, and a's memory is there";
-    config(lab, &[("a", &partition(0, 0x7000_0000)), ("b", &partition(1, 0x7020_0000))], &[expected])
+    let (first, second) = match lab.board.board {
+        BoardName::QemuVirt => (0x7000_0000, 0x7020_0000),
+        BoardName::Raspi4b => (0x3000_0000, 0x3020_0000),
+    };
+    let expected = format!(
+        "/partitions/b: memory = <{second:#x} 0x400000>: \
+         identity-mapped memory must be free, and a's memory is there"
+    );
+    config(lab, &[("a", &partition(0, first)), ("b", &partition(1, second))], &[&expected])
 }
 
 fn absent_memory(lab: &mut Lab) -> Result<()> {

@@ -11,6 +11,7 @@ use crate::transcript::Line;
 use crate::{pack, play, player};
 use anyhow::{Context, Result, bail, ensure};
 use std::fs;
+use std::ops::Range;
 use std::time::Duration;
 
 /// Debian 12's kernel.
@@ -199,13 +200,17 @@ fn two_security_states(lab: &mut Lab) -> Result<()> {
     probe(lab)
 }
 
-/// A guest that powers itself off with its third instruction leaves the board to those that start later.
-fn early_power_off(lab: &mut Lab) -> Result<()> {
+/// A guest that powers itself off with its third instruction.
+pub fn quick(lab: &Lab, cpus: Range<u32>) -> Result<Partition> {
     // movz w0, #0x8400, lsl #16; movk w0, #8 (SYSTEM_OFF); hvc #0; b .
     let code = [0x52b0_8000_u32, 0x7280_0100, 0xd400_0002, 0x1400_0000];
     lab.file("quick", &code.map(u32::to_le_bytes).concat())?;
-    let quick = Partition { name: "quick", cpus: 0..1, memory: 2, kernel: "quick", ..Partition::ticker(0) };
-    let mut machine = lab.boot(&[quick, Partition::linux("linux", DEBIAN, 1..3, 256)])?;
+    Ok(Partition { name: "quick", cpus, kernel: "quick", ..Partition::ticker(0) })
+}
+
+/// It leaves the board to those that start later.
+fn early_power_off(lab: &mut Lab) -> Result<()> {
+    let mut machine = lab.boot(&[quick(lab, 0..1)?, Partition::linux("linux", DEBIAN, 1..3, 256)])?;
     prompt(&mut machine, "linux")?;
     power_off(&mut machine, "linux")?;
     finish(&mut machine)

@@ -217,6 +217,21 @@ impl Writer<'_, '_, '_> {
             self.tree.set_cells(node, "interrupt-parent", &[gic]);
         }
         self.tree.set_string(chosen, "stdout-path", &path);
+        self.take_alias(console, &path);
+    }
+
+    /// The virtual UART has the number of the console that it stands for: devices without an alias are
+    /// numbered as their drivers come to them.
+    fn take_alias(&mut self, console: Option<&Console>, path: &str) {
+        let Some(console) = console.map(|console| self.tree.node(console.node).path()) else { return };
+        let Some(aliases) = self.tree.root().child("aliases") else { return };
+        let is_its = |name: &&str| aliases.string(name) == Some(console.as_str());
+        let names = aliases.properties().iter().map(|alias| &*alias.name).filter(is_its);
+        let names: Vec<String> = names.map(String::from).collect();
+        let aliases = aliases.id();
+        for name in names {
+            self.tree.set_string(aliases, name, path);
+        }
     }
 
     /// References to what is there no more.
