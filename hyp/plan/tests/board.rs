@@ -230,6 +230,27 @@ fn everything_that_a_board_lacks_is_said() {
     insta::assert_snapshot!(errors);
 }
 
+/// What would have EL2 reach past an interrupt controller's registers, or look for redistributors for ever.
+#[test]
+fn interrupt_controllers_have_all_their_registers() {
+    let gicv3 = std::fs::read_to_string(root().join("hyp/plan/tests/boards/qemu-virt-gicv3.dts")).unwrap();
+    let regions = "#redistributor-regions = <0x01>;";
+    for (source, from, to, rule) in [
+        (source(), "<0x40042000 0x2000>", "<0x40042000 0x1000>", "takes 8 KiB"),
+        (source(), "<0x40046000 0x2000>", "<0x40046000 0x1000>", "takes 8 KiB"),
+        (gicv3.clone(), "0x8000000 0x00 0x10000", "0x8000000 0x00 0x1000", "takes 64 KiB"),
+        (gicv3.clone(), "0x80a0000 0x00 0xf60000", "0x80a0000 0x00 0x10000", "128 KiB"),
+        (gicv3.clone(), regions, &format!("{regions} redistributor-stride = <0 0>;"), "64 KiB apart"),
+        (gicv3, regions, &format!("{regions} redistributor-stride = <0x28000>;"), "64 KiB apart"),
+    ] {
+        let broken = source.replace(from, to);
+        assert_ne!(broken, source);
+        let blob = overlay(&broken);
+        let errors = Board::read(&Tree::parse(&blob, "board").unwrap()).unwrap_err().to_string();
+        assert!(errors.contains(rule), "{to}: {errors}");
+    }
+}
+
 /// Every configuration in `guests` is planned on QEMU's virt board.
 #[test]
 fn the_examples_are_planned() {

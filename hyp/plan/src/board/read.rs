@@ -200,14 +200,15 @@ fn gic(tree: &Tree<'_>) -> Result<(NodeId, Gic), Problem> {
         let redistributors = rest.get(..regions).filter(|regions| !regions.is_empty()).ok_or_else(|| {
             missing("a GICv3 has as many ranges of redistributors as #redistributor-regions says")
         })?;
-        Gic::V3 {
-            distributor: *distributor,
-            redistributors: redistributors.to_vec(),
-            stride: node
-                .property("redistributor-stride")
-                .and_then(|_| node.cells("redistributor-stride").number()),
-            maintenance,
+        if distributor.size() < 0x1_0000 || redistributors.iter().any(|region| region.size() < 0x2_0000) {
+            return Err(missing("a GICv3's distributor takes 64 KiB, and a CPU's redistributor 128 KiB"));
         }
+        let stride = node.cells("redistributor-stride").number();
+        if stride.is_some_and(|stride| stride < 0x2_0000 || !stride.is_multiple_of(0x1_0000)) {
+            let rule = "redistributors are multiples of 64 KiB apart, and 128 KiB at least";
+            return Err(Problem::new(node.path(), rule).property("redistributor-stride"));
+        }
+        Gic::V3 { distributor: *distributor, redistributors: redistributors.to_vec(), stride, maintenance }
     } else {
         let [distributor, cpu_interface, hypervisor_interface, virtual_cpu_interface, ..] =
             *registers.as_slice()
@@ -216,6 +217,10 @@ fn gic(tree: &Tree<'_>) -> Result<(NodeId, Gic), Problem> {
                 "a GICv2 with virtualization has four ranges: distributor, CPU, hypervisor and virtual CPU interface",
             ));
         };
+        // GICC_DIR and GICV_DIR are in the second page.
+        if cpu_interface.size().min(virtual_cpu_interface.size()) < 0x2000 {
+            return Err(missing("a GICv2's CPU interface takes 8 KiB, and its virtual one as well"));
+        }
         Gic::V2 { distributor, cpu_interface, hypervisor_interface, virtual_cpu_interface, maintenance }
     };
     Ok((node.id(), gic))
