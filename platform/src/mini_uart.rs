@@ -17,6 +17,7 @@ const INTERRUPT_ENABLE_RECEIVE: u32 = 0b1101;
 const LINE_STATUS: usize = 0x14;
 const LINE_STATUS_RECEIVED: u32 = 1 << 0;
 const LINE_STATUS_ROOM: u32 = 1 << 5;
+const LINE_STATUS_IDLE: u32 = 1 << 6;
 
 /// Bytes of its registers.
 pub const SIZE: usize = 0x40;
@@ -37,6 +38,12 @@ impl MiniUart {
     #[must_use]
     pub fn has_room(&self) -> bool {
         self.registers.read32(LINE_STATUS) & LINE_STATUS_ROOM != 0
+    }
+
+    /// Whether the last bit of the last byte has been sent.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.registers.read32(LINE_STATUS) & LINE_STATUS_IDLE != 0
     }
 
     /// Sends a byte; there is room for it.
@@ -66,7 +73,7 @@ mod tests {
     fn bytes_go_where_the_status_allows() {
         let fake = Fake::<{ SIZE / 4 }>::new();
         let mut port = MiniUart::new(fake.registers());
-        assert!(!port.has_room());
+        assert!(!port.has_room() && !port.is_idle());
         assert_eq!(port.read(), None);
         fake.set(LINE_STATUS, LINE_STATUS_ROOM | LINE_STATUS_RECEIVED);
         fake.set(IO, 0xffff_ff41);
@@ -74,6 +81,8 @@ mod tests {
         assert_eq!(port.read(), Some(0x41));
         port.write(b'x');
         assert_eq!(fake.get(IO), 0x78);
+        fake.set(LINE_STATUS, LINE_STATUS_ROOM | LINE_STATUS_IDLE);
+        assert!(port.is_idle());
         port.enable_receive_interrupt();
         assert_eq!(fake.get(INTERRUPT_ENABLE), 0b1101);
     }

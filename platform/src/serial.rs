@@ -58,6 +58,20 @@ impl Serial {
         }
     }
 
+    /// Waits until all has left the port, for as long as a full FIFO takes at 9,600 baud: before the power
+    /// goes, and the last words with it.
+    pub fn drain(&self) {
+        for _ in 0..1_000_000 {
+            let idle = match self {
+                Self::Pl011(uart) => !uart.is_busy(),
+                Self::MiniUart(uart) => uart.is_idle(),
+            };
+            if idle {
+                return;
+            }
+        }
+    }
+
     fn has_room(&self) -> bool {
         match self {
             Self::Pl011(uart) => !uart.is_tx_fifo_full(),

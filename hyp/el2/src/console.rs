@@ -131,6 +131,14 @@ pub unsafe fn early_words((model, base): Place, text: fmt::Arguments<'_>) {
     // SAFETY: the caller's promise.
     if let Some(mut serial) = unsafe { Serial::new(model, base) } {
         Console::new(&mut []).line(text, &mut |byte| serial.send(byte));
+        serial.drain();
+    }
+}
+
+/// Waits until the last line has left the port, unless its lock is dead: the board is about to stop.
+pub fn drain() {
+    if let Some(Port { serial: Some(serial), .. }) = PORT.try_lock().as_deref() {
+        serial.drain();
     }
 }
 

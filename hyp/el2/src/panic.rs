@@ -124,6 +124,7 @@ fn backtrace(mut frame: u64, bottom: u64) {
 
 /// Stops the board: powers it off where that can be done, else stops this CPU.
 pub fn halt_board() -> ! {
+    crate::console::drain();
     let power = if cpu::is_known() { Some(system::get().power) } else { crate::boot::power::early() };
     if let Some(power) = power {
         power.system_off();
