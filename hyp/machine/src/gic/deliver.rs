@@ -83,9 +83,9 @@ impl Gic<'_> {
                 local.touch(id);
                 local.refill();
             }
-            None => {
-                self.post(self.responsible(id), id, hw);
-            }
+            // A holder that is off holds nothing any more: the target looks.
+            None if self.post(self.responsible(id), id, hw) => {}
+            None => _ = self.post(self.target(id), id, hw),
         }
     }
 }

@@ -303,15 +303,14 @@ impl<H: Hardware> Local<'_, H> {
     }
 
     /// Message-based interrupts (IHI 0069H, 12.9): a message raises or lowers the line of
-    /// a level-sensitive interrupt, or is the edge of an edge-triggered one.
+    /// a level-sensitive interrupt, or adds or removes the pending state of an edge-triggered one.
     pub(super) fn message(&self, value: u64, set: bool) {
-        let Some(id) = IntId::new(value as u32 & 0x3ff).filter(|id| !id.is_private()) else { return };
+        let Some(id) = IntId::new(value as u32 & 0x1fff).filter(|id| !id.is_private()) else { return };
         let Some(target) = self.word(id.get() >> 5) else { return };
         let mask = bit(id.get()) & target.valid;
-        let is_edge = has(&target.bank.edge, mask);
-        if has(&target.bank.owned, mask) || (is_edge && set) {
+        if has(&target.bank.owned, mask) || has(&target.bank.edge, mask) {
             if set { self.set_pending(&target, mask) } else { self.clear_pending(&target, mask) }
-        } else if !is_edge && mask != 0 {
+        } else if mask != 0 {
             self.gic.set_line(Some(self.id()), id, set, self.hw);
         }
     }

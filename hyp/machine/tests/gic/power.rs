@@ -100,6 +100,24 @@ fn what_waits_for_a_cpu_that_is_off_can_go_to_another() {
     }
 }
 
+/// vCPU 1 ended it last, without anybody's knowledge, and went off; a device raises it again from the CPU of
+/// another partition.
+#[test]
+fn what_a_cpu_ended_before_it_went_off_comes_elsewhere() {
+    for version in [V2, V3] {
+        let machine = machine(version, 4);
+        machine.set_line(Some(1), 33, true);
+        assert_eq!(machine.acknowledge(1), Some(33));
+        machine.set_line(Some(1), 33, false);
+        machine.route(0, 33, 0);
+        machine.settle();
+        machine.end(1, 33);
+        off(&machine, 1);
+        machine.set_line(None, 33, true);
+        assert_eq!(take(&machine, 0), [33], "{version:?}");
+    }
+}
+
 #[test]
 fn what_was_active_when_a_cpu_went_off_can_be_freed() {
     for version in [V2, V3] {

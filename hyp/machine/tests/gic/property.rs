@@ -3,6 +3,8 @@
 
 use crate::board::*;
 use crate::model::Model;
+use bulkhead_machine::gic::AccessSize::Byte;
+use bulkhead_machine::gic::Frame::Distributor;
 use bulkhead_machine::gic::Version::{self, V2, V3};
 use bulkhead_types::VcpuId;
 use proptest::prelude::*;
@@ -29,6 +31,10 @@ enum Step {
     Groups(u8),
     Line(bool),
     Sgi(usize),
+    /// GICD_SETSPI_NSR or GICD_CLRSPI_NSR.
+    Message(bool),
+    /// GICD_SPENDSGIR or GICD_CPENDSGIR, for a sender.
+    Sender(usize, bool),
     Acknowledge,
     End,
     Deactivate(usize),
@@ -62,6 +68,8 @@ fn step(cpus: usize) -> impl Strategy<Value = Step> {
         1 => prop_oneof![Just(3u8), 0u8..4].prop_map(Step::Groups),
         6 => any::<bool>().prop_map(Step::Line),
         3 => (0..cpus).prop_map(Step::Sgi),
+        2 => any::<bool>().prop_map(Step::Message),
+        2 => (0..cpus, any::<bool>()).prop_map(|(from, set)| Step::Sender(from, set)),
         6 => Just(Step::Acknowledge),
         4 => Just(Step::End),
         3 => any::<prop::sample::Index>().prop_map(|index| Step::Deactivate(index.index(64))),
@@ -178,6 +186,17 @@ impl Pair {
                     let interrupt = self.model.get(to, id);
                     if has_senders { interrupt.senders |= 1 << cpu } else { interrupt.latch = true }
                 }
+            }
+            Step::Message(set) if self.model.version == V3 && id >= 32 && !owned => {
+                self.machine.write(cpu, if set { 0x40 } else { 0x48 }, id.into());
+                let interrupt = self.model.get(0, id);
+                *(if now.edge { &mut interrupt.latch } else { &mut interrupt.line }) = set;
+            }
+            Step::Sender(from, set) if has_senders => {
+                let register = if set { 0xf20 } else { 0xf10 } + u64::from(id);
+                self.machine.write_as(cpu, Distributor, register, Byte, 1 << from);
+                let senders = &mut self.model.get(cpu, id).senders;
+                *senders = *senders & !(1 << from) | u8::from(set) << from;
             }
             Step::Acknowledge => self.acknowledge(cpu),
             Step::End => {
