@@ -5,7 +5,10 @@
 //! [`Life::depart`]. Whoever departs last is alone with the partition and does what the end asks for.
 //! Nobody waits for anybody.
 
+#[cfg(not(feature = "loom"))]
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering::SeqCst};
+#[cfg(feature = "loom")]
+use loom::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering::SeqCst};
 
 /// Why a partition ends, and thereby what happens once all its CPUs have departed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +42,7 @@ pub struct Presence(AtomicBool);
 impl Presence {
     /// A CPU of a partition that has not started.
     #[must_use]
-    pub const fn new() -> Self {
+    pub fn new() -> Self {
         Self(AtomicBool::new(false))
     }
 }
@@ -54,7 +57,7 @@ impl Life {
     /// A partition that is being built, by whoever calls [`Life::run`] or [`Life::stop`] next. It does not
     /// count as stopped: the board must not power off before everybody has started.
     #[must_use]
-    pub const fn new() -> Self {
+    pub fn new() -> Self {
         Self { state: AtomicU8::new(ALONE), present: AtomicUsize::new(0) }
     }
 
@@ -122,7 +125,7 @@ impl Life {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(feature = "loom")))]
 mod tests {
     use super::*;
     use std::sync::atomic::AtomicU32;

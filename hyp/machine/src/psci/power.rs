@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Whether a vCPU is on: the one piece of a partition's state that several CPUs change at once.
 
+#[cfg(not(feature = "loom"))]
 use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use bulkhead_types::Ipa;
+#[cfg(feature = "loom")]
+use loom::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 /// Where a vCPU starts: PC, and the context ID that it finds in x0 (DEN 0022, 5.1.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +63,7 @@ pub struct Power {
 impl Power {
     /// A vCPU that is off.
     #[must_use]
-    pub const fn new() -> Self {
+    pub fn new() -> Self {
         Self { state: AtomicU8::new(OFF), address: AtomicU64::new(0), context: AtomicU64::new(0) }
     }
 
