@@ -44,6 +44,8 @@ pub trait Controller {
     fn deactivate_acknowledged(&self, acknowledged: u32);
     /// Sends software generated interrupt `sgi` to `cpu`, after all stores before are visible there.
     fn send(&self, cpu: CpuIndex, sgi: IntId);
+    /// The registers that hold the state of shared interrupts.
+    fn distributor(&self) -> Registers;
     /// The registers that hold `id`'s state: for a private one those of `cpu`.
     fn bank(&self, cpu: CpuIndex, id: IntId) -> Registers;
     /// Sends a shared interrupt to `cpu` from now on.
@@ -79,6 +81,15 @@ pub trait Controller {
     /// Keeps `id` from coming; it may still be pending.
     fn disable(&self, cpu: CpuIndex, id: IntId) {
         self.set_bit(cpu, id, offset::CLEAR_ENABLE);
+    }
+    /// Lets those of the shared interrupts `32 * word ..` come whose bits are set.
+    #[inline(always)]
+    fn enable_shared(&self, word: u32, bits: u32) {
+        self.distributor().write32(offset::SET_ENABLE + word as usize * 4, bits);
+    }
+    /// Keeps them from coming.
+    fn disable_shared(&self, word: u32, bits: u32) {
+        self.distributor().write32(offset::CLEAR_ENABLE + word as usize * 4, bits);
     }
     /// Makes `id` pending.
     fn set_pending(&self, cpu: CpuIndex, id: IntId) {

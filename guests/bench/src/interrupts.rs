@@ -78,14 +78,14 @@ impl<'a> Bench<'a> {
             // GICD_SGIR.TargetListFilter = 2: the sender alone (IHI 0048B 4.3.15).
             let register = self.gic.distributor() + GICD_SGIR;
             interrupted!(
-                "msr daifclr, #2"; "str {value:w}, [{register}]"; 1, [x14, x15, x16];
-                value = in(reg) 2 << 24 | SGI, register = in(reg) register,
+                "msr daifclr, #2"; "str w2, [{register}]"; 1, [x14, x15, x16];
+                in("x2") 2 << 24 | SGI, register = in(reg) register,
             )
         } else {
             let value = sgi1r(guest_runtime::cpu::mpidr());
             interrupted!(
-                "msr daifclr, #2"; "msr S3_0_C12_C11_5, {value}", "isb"; 1, [x14, x15, x16];
-                value = in(reg) value,
+                "msr daifclr, #2"; "msr S3_0_C12_C11_5, x2", "isb"; 1, [x14, x15, x16];
+                in("x2") value,
             )
         }
     }
@@ -132,16 +132,16 @@ impl<'a> Bench<'a> {
                         "dsb ish", "hint #96", "isb", "mrs {start}, cntvct_el0",
                         $instruction,
                         "isb", "mrs {sent}, cntvct_el0", "yield", "hint #97",
-                        start = out(reg) start, sent = out(reg) sent, value = in(reg) value, $($operands)*
+                        start = out(reg) start, sent = out(reg) sent, in("x2") value, $($operands)*
                         options(nostack)
                     )
                 }
             };
         }
         if self.gic.version() == 2 {
-            send!("str {value:w}, [{register}]", register = in(reg) register,);
+            send!("str w2, [{register}]", register = in(reg) register,);
         } else {
-            send!("msr S3_0_C12_C11_5, {value}",);
+            send!("msr S3_0_C12_C11_5, x2",);
         }
         [start, sent]
     }

@@ -6,11 +6,12 @@ use crate::registers::{dsb_sy, isb};
 use crate::system::{self, System};
 use crate::vectors::leave_guest;
 use crate::{interrupts, memory, read_register, write_register};
+use bulkhead_machine::gic::Seat;
 use bulkhead_machine::smccc::Told;
 use bulkhead_machine::smccc::function::*;
 use bulkhead_plan::board::Start;
 use bulkhead_platform::firmware::Firmware;
-use bulkhead_types::{CpuIndex, Mpidr};
+use bulkhead_types::{CpuIndex, Ipa, Mpidr, Range};
 use core::mem::offset_of;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use spin::Once;
@@ -47,6 +48,10 @@ pub struct Guest {
     pub vcpu: &'static Vcpu,
     /// What the firmware tells of this CPU.
     pub told: Told,
+    /// Its place at the partition's virtual interrupt controller.
+    pub seat: Seat<'static>,
+    /// Where the guest sees the distributor.
+    pub distributor: Range<Ipa>,
 }
 
 impl Cpu {
@@ -117,11 +122,14 @@ pub fn enter(system: &'static System, cpu: &'static Cpu) {
     interrupts::start_cpu(system, cpu);
     let owner = cpu.owner.and_then(|(partition, vcpu)| {
         let partition = system.partitions.get(partition)?;
-        Some((partition, partition.vcpus.get(vcpu)?))
+        let vcpu = partition.vcpus.get(vcpu)?;
+        let distributor = partition.frames.distributor;
+        let (told, seat) = (told(system.firmware), partition.gic.seat(vcpu.id)?);
+        Some(Guest { system, cpu, partition, vcpu, told, seat, distributor })
     });
-    if let Some((partition, vcpu)) = owner {
-        partition.configure_cpu(vcpu);
-        cpu.guest.call_once(|| Guest { system, cpu, partition, vcpu, told: told(system.firmware) });
+    if let Some(guest) = owner {
+        guest.partition.configure_cpu(guest.vcpu);
+        cpu.guest.call_once(|| guest);
     }
     cpu.online.store(true, Ordering::Release);
 }

@@ -89,6 +89,13 @@ impl<C: Controller> Hardware for Lines<'_, C> {
     fn disable(&self, vcpu: VcpuId, id: IntId) {
         self.controller.disable(self.cpu(vcpu), id);
     }
+    #[inline(always)]
+    fn enable_shared(&self, word: u32, bits: u32) {
+        self.controller.enable_shared(word, bits);
+    }
+    fn disable_shared(&self, word: u32, bits: u32) {
+        self.controller.disable_shared(word, bits);
+    }
     fn set_trigger(&self, vcpu: VcpuId, id: IntId, trigger: Trigger) -> Trigger {
         // A register holds sixteen interrupts, which may belong to different partitions.
         let _alone = TRIGGERS.lock();
@@ -168,14 +175,22 @@ fn take(guest: &'static Guest, controller: &impl Controller) {
         return foreign(controller, acknowledged);
     };
     controller.drop_priority(acknowledged);
+    // Only interrupts that a partition owns are enabled, and only towards its own CPUs; EL2's are nobody's.
+    if !guest.seat.inject(id, &Lines::new(controller, guest.partition)) {
+        take_slowly(guest, controller, acknowledged);
+    }
+}
+
+#[inline(never)]
+fn take_slowly(guest: &'static Guest, controller: &impl Controller, acknowledged: u32) {
+    let Some(id) = IntId::new(controller.interrupt(acknowledged)) else { return };
     if guest.system.keeps(id) {
         keep(guest.system, guest.cpu, controller, acknowledged, id);
         if guest.partition.must_leave() {
             guest.partition.leave(guest.system, guest.vcpu);
         }
     } else {
-        // Only interrupts that a partition owns are enabled, and only towards its own CPUs.
-        guest.partition.gic.on_interrupt(guest.vcpu.id, id, &Lines::new(controller, guest.partition));
+        guest.seat.accept(id, &Lines::new(controller, guest.partition));
     }
 }
 
@@ -190,7 +205,7 @@ pub fn handle_idle(system: &'static System, cpu: &'static Cpu) {
         match cpu.guest() {
             _ if system.keeps(id) => keep(system, cpu, controller, acknowledged, id),
             Some(guest) => {
-                guest.partition.gic.on_interrupt(guest.vcpu.id, id, &Lines::new(controller, guest.partition));
+                guest.seat.accept(id, &Lines::new(controller, guest.partition));
             }
             None => {
                 controller.disable(cpu.index, id);

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! A guest's exceptions, from the vectors: decoded once, answered by the virtual machine, and the
 //! outcome put into the guest's registers.
+//!
+//! [`call`], [`load_or_store`] and [`system_register`] serve what is frequent, with no more of the guest's registers in the
+//! frame than x0 to x18 and the one that the instruction names. An answer of false leaves the exception to [`rare`],
+//! and has changed nothing. What they end with is out of line and gets plain arguments, so that they need no stack.
 
 mod calls;
 mod device;
@@ -8,76 +12,48 @@ mod emulate;
 
 use crate::cpu::Guest;
 use crate::interrupts::{self, Lines};
+use crate::system::InterruptController;
 use crate::vectors::Frame;
 use crate::{read_register, with_controller, world, write_register};
 use bulkhead_el2::exception::{AARCH32, Cause, Context, advance_it, take};
 use bulkhead_el2::life::Ending;
+use bulkhead_machine::gic::SgiRegister;
 use bulkhead_machine::syndrome::{Access, DataAbort, Exit, InstructionAbort, Syndrome, SystemAccess};
 use bulkhead_machine::sysreg::{self, Operation, Outcome};
-use bulkhead_types::Ipa;
-
-/// Exception classes (ESR_EL2.EC; Arm ARM, D24.2.40).
-const SMC: u64 = 0x17;
-const SYSTEM_REGISTER: u64 = 0x18;
-const DATA_ABORT: u64 = 0x24;
-
-const fn class(esr: u64) -> u64 {
-    esr >> 26 & 0x3f
-}
+use bulkhead_platform::gic::Controller;
+use bulkhead_types::IntId;
 
 /// HVC or SMC from AArch64.
-pub extern "C" fn call(frame: &mut Frame) {
-    let esr = read_register!("esr_el2");
-    if class(esr) == SMC {
-        // A trapped SMC has not executed: the guest goes on behind it (Arm ARM, D1.3.2).
+pub extern "C" fn call(frame: &mut Frame, esr: u64) {
+    // Bit 26 tells the two apart (ESR_EL2.EC 0x17; Arm ARM, D24.2.40). A trapped SMC has not executed: the
+    // guest goes on behind it (D1.3.2).
+    if esr & 1 << 26 != 0 {
         skip_instruction();
     }
     calls::answer(frame, esr as u16);
 }
 
-/// A synchronous exception from EL1 or EL0: the two that are frequent first, all others decoded in full.
-pub extern "C" fn synchronous(frame: &mut Frame) {
-    let esr = read_register!("esr_el2");
-    match class(esr) {
-        DATA_ABORT => match Access::to_device(esr) {
-            Some(access) => device_access(frame, esr, access),
-            None => rare(frame),
-        },
-        SYSTEM_REGISTER => system_register(frame, SystemAccess::decode(esr)),
-        _ => rare(frame),
-    }
+/// A data abort from EL1 or EL0: an access to an emulated device, else false.
+pub extern "C" fn load_or_store(frame: &mut Frame, esr: u64) -> bool {
+    Access::to_device(esr).is_some_and(|access| device::access(frame, esr, access))
 }
 
 /// An IRQ or FIQ while a guest runs.
-pub extern "C" fn interrupt(frame: &mut Frame) {
-    interrupts::handle(frame.guest);
+pub extern "C" fn interrupt(guest: &'static Guest) {
+    interrupts::handle(guest);
 }
 
 /// An SError while a guest runs. What caused it cannot be told, but it came while this guest had the
 /// CPU, and a bare board would have given it to the guest as well.
-pub extern "C" fn error(frame: &mut Frame) {
-    let guest = frame.guest;
+pub extern "C" fn error(guest: &'static Guest) {
     let esr = read_register!("esr_el2");
     guest.partition.report(guest.vcpu, 31, format_args!("SError passed on to it (ESR {esr:#x})"));
     world::inject_error(esr);
 }
 
-/// A load or store to a page that stage 2 does not map: an emulated device, or nothing at all.
-#[inline(always)]
-fn device_access(frame: &mut Frame, esr: u64, access: Access) {
-    // HPFAR_EL2.FIPA, bits 43:4, is bits 51:12 of the address (Arm ARM, D24.2.66).
-    let page = (read_register!("hpfar_el2") & 0x0fff_ffff_fff0) << 8;
-    let ipa = Ipa(page | read_register!("far_el2") & 0xfff);
-    match device::access(frame, ipa, access) {
-        Ok(()) => skip_access(esr),
-        Err(device::Fault) => rare(frame),
-    }
-}
-
-/// Everything that a well-behaved guest does not do, or not often.
+/// Everything that a well-behaved guest does not do, or not often. The frame has all registers.
 #[cold]
-#[inline(never)]
-fn rare(frame: &mut Frame) {
+pub extern "C" fn rare(frame: &mut Frame) {
     let syndrome = Syndrome {
         esr: read_register!("esr_el2"),
         far: read_register!("far_el2"),
@@ -110,24 +86,42 @@ fn instruction_abort(frame: &Frame, guest: &Guest, abort: InstructionAbort, synd
     inject(guest, Cause::InstructionAbort { on_walk: abort.fault.on_walk }, syndrome);
 }
 
-#[inline(always)]
-fn system_register(frame: &mut Frame, access: SystemAccess) {
+/// A trapped MRS, MSR or system instruction.
+pub extern "C" fn system_register(frame: &mut Frame, esr: u64) -> bool {
+    let SystemAccess { register, rt, is_read } = SystemAccess::decode(esr);
     let guest = frame.guest;
-    let operation = if access.is_read { Operation::Read } else { Operation::Write(frame.get(access.rt)) };
-    match sysreg::access(&guest.system.id_registers, access.register, operation) {
-        Outcome::Value(value) => frame.set(access.rt, value),
-        Outcome::SendSgi { register, value } => with_controller!(guest.system, |controller| {
-            let lines = Lines::new(controller, guest.partition);
-            guest.partition.gic.send_sgi_v3(guest.vcpu.id, register, value, &lines);
-        }),
+    let operation = if is_read { Operation::Read } else { Operation::Write(frame.get(rt)) };
+    match sysreg::access(&guest.system.id_registers, register, operation) {
+        Outcome::Value(value) => frame.set(rt, value),
+        Outcome::SendSgi { register, value } => {
+            let InterruptController::V3(controller) = &guest.system.controller else { return false };
+            if !guest.seat.send_to_self(register, value, &Lines::new(controller, guest.partition)) {
+                skip_instruction();
+                return send_sgi(guest, controller, register, value);
+            }
+        }
         Outcome::Deactivate(id) => with_controller!(guest.system, |controller| {
-            let lines = Lines::new(controller, guest.partition);
-            guest.partition.gic.deactivate(guest.vcpu.id, id, &lines);
+            skip_instruction();
+            return deactivate(guest, controller, id);
         }),
         Outcome::Done => {}
-        Outcome::Undefined => return rare(frame),
+        Outcome::Undefined => return false,
     }
     skip_instruction();
+    true
+}
+
+#[inline(never)]
+fn send_sgi(guest: &Guest, controller: &impl Controller, register: SgiRegister, value: u64) -> bool {
+    guest.seat.send_sgi(register, value, &Lines::new(controller, guest.partition));
+    true
+}
+
+#[cold]
+#[inline(never)]
+fn deactivate(guest: &Guest, controller: &impl Controller, id: IntId) -> bool {
+    guest.partition.gic.deactivate(guest.vcpu.id, id, &Lines::new(controller, guest.partition));
+    true
 }
 
 /// Makes the guest take an exception, and says so once for each class.
@@ -198,7 +192,7 @@ fn crash(frame: &Frame, guest: &Guest, reason: &str, syndrome: &Syndrome) -> ! {
         read_register!("far_el1"),
         read_register!("spsr_el1")
     ));
-    for (row, registers) in frame.x.chunks(4).enumerate() {
+    for (row, registers) in frame.rows().enumerate() {
         line(format_args!("  x{:<2} {registers:x?}", row.wrapping_mul(4)));
     }
     guest.partition.end(guest.system, Ending::Crash);

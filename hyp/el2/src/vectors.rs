@@ -2,9 +2,9 @@
 //! The exception vectors of EL2 (Arm ARM, D1.3.1.5), and the way back into a guest.
 //!
 //! While a guest runs, SP_EL2 points at the [`Frame`] on top of its CPU's stack. What a handler cannot
-//! clobber need not be saved: that of an interrupt or of a call keeps x19 to x29 by the procedure call
-//! standard (AAPCS64, 6.1.1); any other synchronous exception may have to read or write any register of
-//! the guest, so it saves all. FP and EL1 registers stay where they are.
+//! clobber need not be saved: by the procedure call standard (AAPCS64, 6.1.1) it keeps x19 to x29. So all
+//! registers are saved only where the guest's instruction names a high one, and for
+//! [`crate::trap::rare`]. FP and EL1 registers stay where they are.
 
 use crate::cpu::Guest;
 use core::arch::global_asm;
@@ -12,29 +12,39 @@ use core::arch::global_asm;
 /// The guest's general registers, at the top of its CPU's stack.
 #[repr(C, align(16))]
 pub struct Frame {
-    /// x0 to x30. After an interrupt or a call, x19 to x28 are stale: they stayed in the registers.
-    pub x: [u64; 31],
+    /// x0 to x30, and the zero register. Unless all were saved, x19 to x30 are stale: they stayed in the
+    /// registers, but for x30, which waits in x19's place.
+    pub x: [u64; 32],
     /// Whose they are.
     pub guest: &'static Guest,
 }
 
 impl Frame {
-    /// Register `n` as an instruction names it: 31 is the zero register.
+    /// Register `n` as an instruction names it, modulo 32: 31 is the zero register.
+    #[inline(always)]
     pub fn get(&self, n: u8) -> u64 {
-        self.x.get(usize::from(n)).copied().unwrap_or(0)
+        self.x.get(usize::from(n & 31)).copied().unwrap_or(0)
     }
 
     /// Sets register `n`; writes to register 31 are lost.
+    #[inline(always)]
     pub fn set(&mut self, n: u8, value: u64) {
-        if let Some(register) = self.x.get_mut(usize::from(n)) {
+        if let Some(register) = self.x.get_mut(usize::from(n & 31)) {
             *register = value;
         }
+        let [.., zero] = &mut self.x;
+        *zero = 0;
+    }
+
+    /// All of them, four a row.
+    pub fn rows(&self) -> impl Iterator<Item = &[u64]> {
+        self.x.chunks(4)
     }
 }
 
 /// Bytes of a frame.
 pub const FRAME_SIZE: usize = size_of::<Frame>();
-const _: () = assert!(FRAME_SIZE == 256, "the assembly below counts on it");
+const _: () = assert!(FRAME_SIZE == 272, "the assembly below counts on it");
 
 /// What an exception at EL2 leaves on the emergency stack.
 #[repr(C)]
@@ -63,31 +73,7 @@ global_asm!(
     b       report_fault
     .endm
 
-    // The call that guests make most is answered here: SMCCC_VERSION by HVC #0 from AArch64
-    // (ESR_EL2 0x5a000000; DEN 0028G, 7.2), which Linux also makes to tell whether there are more.
-    .macro call
-    .balign 128
-    stp     x0, x1, [sp]
-    mrs     x1, esr_el2
-    lsr     x1, x1, #24
-    cmp     x1, #0x5a                   // HVC
-    b.ne    guest_other
-    eor     w1, w0, #0x80000000
-    cbnz    w1, guest_call
-    mrs     x1, esr_el2
-    tst     x1, #0xffff
-    b.ne    guest_call
-    ldr     x1, [sp, #8]
-    mov     x0, #({smccc_version} & 0xffff)
-    movk    x0, #({smccc_version} >> 16), lsl #16
-    eret
-    dsb     nsh
-    isb
-    .endm
-
-    .macro guest handler
-    .balign 128
-    stp     x0, x1, [sp]
+    .macro save
     stp     x2, x3, [sp, #16]
     stp     x4, x5, [sp, #32]
     stp     x6, x7, [sp, #48]
@@ -96,7 +82,88 @@ global_asm!(
     stp     x12, x13, [sp, #96]
     stp     x14, x15, [sp, #112]
     stp     x16, x17, [sp, #128]
-    b       \handler
+    stp     x18, x30, [sp, #144]
+    .endm
+
+    .macro save_more
+    stp     x19, x20, [sp, #152]
+    stp     x21, x22, [sp, #168]
+    stp     x23, x24, [sp, #184]
+    stp     x25, x26, [sp, #200]
+    stp     x27, x28, [sp, #216]
+    stp     x29, x30, [sp, #232]
+    .endm
+
+    .macro return
+    ldp     x18, x30, [sp, #144]
+    ldp     x16, x17, [sp, #128]
+    ldp     x14, x15, [sp, #112]
+    ldp     x12, x13, [sp, #96]
+    ldp     x10, x11, [sp, #80]
+    ldp     x8, x9, [sp, #64]
+    ldp     x6, x7, [sp, #48]
+    ldp     x4, x5, [sp, #32]
+    ldp     x2, x3, [sp, #16]
+    ldp     x0, x1, [sp]
+    eret
+    // No speculation past the return with the guest's registers in EL2's hands.
+    dsb     nsh
+    isb
+    .endm
+
+    // Tries a handler that needs no more than the register that the instruction names, which is not a high one.
+    .macro serve handler
+    save
+    mov     x0, sp
+    bl      \handler
+    tbz     w0, #0, guest_rest
+    return
+    .endm
+
+    .macro serve_high handler
+    save
+    save_more
+    mov     x0, sp
+    bl      \handler
+    tbnz    w0, #0, return_from_all
+    b       guest_rare
+    .endm
+
+    // The call that guests make most is answered here: SMCCC_VERSION by HVC #0 from AArch64
+    // (ESR_EL2 0x5a000000; DEN 0028G, 7.2), which Linux also makes to tell whether there are more.
+    .macro synchronous
+    .balign 128
+    stp     x0, x1, [sp]
+    mrs     x1, esr_el2
+    mov     x0, #0x5a000000
+    cmp     x0, x1
+    b.ne    guest_synchronous
+    ldr     w0, [sp]
+    eor     w0, w0, #0x80000000
+    cbnz    w0, guest_call
+    mov     x0, #({smccc_version} & 0xffff)
+    movk    x0, #({smccc_version} >> 16), lsl #16
+    ldr     x1, [sp, #8]
+    eret
+    dsb     nsh
+    isb
+    .endm
+
+    // From AArch32, which is at EL0 and makes no calls to EL2.
+    .macro synchronous_32
+    .balign 128
+    stp     x0, x1, [sp]
+    mrs     x1, esr_el2
+    b       guest_synchronous
+    .endm
+
+    .macro asynchronous handler
+    .balign 128
+    stp     x0, x1, [sp]
+    save
+    ldr     x0, [sp, #256]
+    bl      \handler
+    return
     .endm
 
     .section .text.vectors, "ax"
@@ -125,15 +192,15 @@ vectors:
     fatal   6
     fatal   7
 
-    call
-    guest   guest_interrupt
-    guest   guest_interrupt
-    guest   guest_error
+    synchronous
+    asynchronous {interrupt}
+    asynchronous {interrupt}
+    asynchronous {error}
 
-    guest   guest_synchronous
-    guest   guest_interrupt
-    guest   guest_interrupt
-    guest   guest_error
+    synchronous_32
+    asynchronous {interrupt}
+    asynchronous {interrupt}
+    asynchronous {error}
 
 fatal_synchronous:
     fatal   4
@@ -153,82 +220,46 @@ translate_refused:
 1:  mov     x0, #1
     ret
 
-    .macro save_rest
-    stp     x2, x3, [sp, #16]
-    stp     x4, x5, [sp, #32]
-    stp     x6, x7, [sp, #48]
-    stp     x8, x9, [sp, #64]
-    stp     x10, x11, [sp, #80]
-    stp     x12, x13, [sp, #96]
-    stp     x14, x15, [sp, #112]
-    stp     x16, x17, [sp, #128]
-    .endm
-
+    // x1 is ESR_EL2; the lines behind a class are where it names the instruction's general register.
+guest_synchronous:
+    lsr     x0, x1, #26
+    cmp     x0, #0x24                   // data abort
+    b.ne    1f
+    tbnz    x1, #20, 3f                 // SRT is x16 or above
+    serve   {load_or_store}
+1:  cmp     x0, #0x18                   // system register
+    b.ne    2f
+    tbnz    x1, #9, 4f                  // Rt is x16 or above
+    serve   {system_register}
+2:  and     x0, x0, #0x3e
+    cmp     x0, #0x16                   // HVC, SMC
+    b.ne    5f
 guest_call:
-    save_rest
-    str     x18, [sp, #144]
-    stp     x29, x30, [sp, #232]
+    save
     mov     x0, sp
     bl      {call}
-    ldp     x29, x30, [sp, #232]
-    ldr     x18, [sp, #144]
-    b       return_to_guest
+    return
+3:  serve_high {load_or_store}
+4:  serve_high {system_register}
+5:  save
+    save_more
+    b       guest_rare
 
-guest_other:
-    cmp     x1, #0x5e                   // SMC
-    b.eq    guest_call
-    save_rest
-guest_synchronous:
-    stp     x18, x19, [sp, #144]
-    stp     x20, x21, [sp, #160]
-    stp     x22, x23, [sp, #176]
-    stp     x24, x25, [sp, #192]
-    stp     x26, x27, [sp, #208]
-    stp     x28, x29, [sp, #224]
-    str     x30, [sp, #240]
+guest_rest:
+    ldr     x30, [sp, #152]
+    save_more
+guest_rare:
     mov     x0, sp
-    bl      {synchronous}
-    ldp     x18, x19, [sp, #144]
-    ldp     x20, x21, [sp, #160]
-    ldp     x22, x23, [sp, #176]
-    ldp     x24, x25, [sp, #192]
-    ldp     x26, x27, [sp, #208]
-    ldp     x28, x29, [sp, #224]
-    ldr     x30, [sp, #240]
-    b       return_to_guest
-
-guest_error:
-    stp     x18, x19, [sp, #144]
-    stp     x29, x30, [sp, #232]
-    mov     x0, sp
-    bl      {error}
+    bl      {rare}
+return_from_all:
     ldp     x29, x30, [sp, #232]
-    ldr     x18, [sp, #144]
-    b       return_to_guest
-
-guest_interrupt:
-    str     x18, [sp, #144]
-    stp     x29, x30, [sp, #232]
-    mov     x0, sp
-    bl      {interrupt}
-    ldp     x29, x30, [sp, #232]
-    ldr     x18, [sp, #144]
-    // Falls through.
-
-return_to_guest:
-    ldp     x16, x17, [sp, #128]
-    ldp     x14, x15, [sp, #112]
-    ldp     x12, x13, [sp, #96]
-    ldp     x10, x11, [sp, #80]
-    ldp     x8, x9, [sp, #64]
-    ldp     x6, x7, [sp, #48]
-    ldp     x4, x5, [sp, #32]
-    ldp     x2, x3, [sp, #16]
-    ldp     x0, x1, [sp]
-    eret
-    // No speculation past the return with the guest's registers in EL2's hands.
-    dsb     nsh
-    isb
+    ldp     x27, x28, [sp, #216]
+    ldp     x25, x26, [sp, #200]
+    ldp     x23, x24, [sp, #184]
+    ldp     x21, x22, [sp, #168]
+    ldp     x19, x20, [sp, #152]
+    str     x30, [sp, #152]
+    return
 
 report_fault:
     stp     x2, x3, [sp, #16]
@@ -255,6 +286,7 @@ report_fault:
     .global enter_guest
 enter_guest:
     mov     sp, x0
+    str     xzr, [sp, #248]
     msr     elr_el2, x1
     msr     spsr_el2, x2
     mov     x0, x3
@@ -283,8 +315,10 @@ leave_guest:
     "#,
     emergency_stack_size = const crate::boot::entry::EMERGENCY_STACK_SIZE,
     smccc_version = const bulkhead_machine::smccc::VERSION,
+    load_or_store = sym crate::trap::load_or_store,
+    system_register = sym crate::trap::system_register,
     call = sym crate::trap::call,
-    synchronous = sym crate::trap::synchronous,
+    rare = sym crate::trap::rare,
     interrupt = sym crate::trap::interrupt,
     error = sym crate::trap::error,
     fault = sym crate::panic::fault,

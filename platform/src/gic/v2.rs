@@ -41,6 +41,8 @@ pub struct GicV2 {
     cpu_interface: Registers,
     hypervisor_interface: Registers,
     lists: usize,
+    /// A bit for each list register that there is.
+    existing: u32,
 }
 
 impl GicV2 {
@@ -55,8 +57,8 @@ impl GicV2 {
         }
         distributor.write32(offset::CONTROL, 1);
         // GICH_VTR.ListRegs, bits 5:0: one less than their number. 16 serve every GIC-400 and more.
-        let lists = (hypervisor_interface.read32(GICH_VTR) & 0x3f) as usize + 1;
-        Self { distributor, cpu_interface, hypervisor_interface, lists: lists.min(16) }
+        let lists = ((hypervisor_interface.read32(GICH_VTR) & 0x3f) as usize + 1).min(16);
+        Self { distributor, cpu_interface, hypervisor_interface, lists, existing: (1 << lists) - 1 }
     }
 
     fn target(cpu: CpuIndex) -> u8 {
@@ -70,10 +72,9 @@ const fn encode_list(value: u64) -> u32 {
     let virtual_id = value as u32 & 0x3ff;
     let physical_id = (value >> 32) as u32 & 0x3ff;
     let priority = (value >> 51) as u32 & 0x1f;
-    let top = value >> 60;
     // Bits 63:60 there are state, HW and group; here HW, group and state.
-    let (state, hardware, group) = ((top >> 2) as u32, (top >> 1) as u32 & 1, top as u32 & 1);
-    virtual_id | physical_id << 10 | priority << 23 | state << 28 | group << 30 | hardware << 31
+    let (state, hardware_and_group) = ((value >> 62) as u32, (value >> 60) as u32);
+    virtual_id | physical_id << 10 | priority << 23 | state << 28 | hardware_and_group << 30
 }
 
 /// The layout of ICH_LR_EL2 from GICH_LR.
@@ -113,6 +114,11 @@ impl Controller for GicV2 {
         // The store to the device must not pass the stores that it announces.
         store_barrier();
         self.distributor.write32(GICD_SGIR, u32::from(Self::target(cpu)) << 16 | sgi.get());
+    }
+
+    #[inline(always)]
+    fn distributor(&self) -> Registers {
+        self.distributor
     }
 
     #[inline(always)]
@@ -168,7 +174,7 @@ impl Controller for GicV2 {
     #[inline(always)]
     fn empty_lists(&self) -> u32 {
         // Bits of list registers that do not exist may read as one in an implementation: mask them.
-        self.hypervisor_interface.read32(GICH_ELSR0) & !(u32::MAX << 1 << (self.lists - 1))
+        self.hypervisor_interface.read32(GICH_ELSR0) & self.existing
     }
 
     #[inline(always)]

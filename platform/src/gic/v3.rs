@@ -170,6 +170,11 @@ impl Controller for GicV3 {
     }
 
     #[inline(always)]
+    fn distributor(&self) -> Registers {
+        self.distributor
+    }
+
+    #[inline(always)]
     fn bank(&self, cpu: CpuIndex, id: IntId) -> Registers {
         if id.is_private() { self.redistributor(cpu).part(FRAME, FRAME) } else { self.distributor }
     }

@@ -7,7 +7,7 @@ use crate::vectors::Frame;
 use crate::{interrupts, with_controller};
 use bulkhead_el2::life::Ending;
 use bulkhead_machine::psci::{Cpus, Entry, PowerState, TurnOnError, Wake};
-use bulkhead_machine::smccc::{Call, Context, Outcome, handle};
+use bulkhead_machine::smccc::{Call, Context, Outcome, constant, handle};
 use bulkhead_platform::gic::Controller;
 use bulkhead_types::{Ipa, Mpidr, VcpuId};
 
@@ -42,13 +42,32 @@ impl Cpus for Guest {
     }
 }
 
-/// Answers a call. Unknown ones are NOT_SUPPORTED, and none is passed on.
+/// Answers a call, whoever makes it. Unknown ones are NOT_SUPPORTED, and none is passed on.
+#[inline(always)]
 pub fn answer(frame: &mut Frame, immediate: u16) {
+    match constant(frame.get(0) as u32) {
+        Some(value) if immediate == 0 => frame.set(0, value),
+        _ => answer_any(frame, immediate),
+    }
+}
+
+#[inline(never)]
+fn answer_any(frame: &mut Frame, immediate: u16) {
     let guest = frame.guest;
     let call = Call::new([frame.get(0), frame.get(1), frame.get(2), frame.get(3)], immediate);
     let context =
         Context { caller: guest.vcpu.id, cpus: guest, told: &guest.told, entropy: &guest.system.random };
     match handle(&call, &context) {
+        Outcome::Return(value) => frame.set(0, value),
+        outcome => carry_out(frame, outcome),
+    }
+}
+
+/// What more an answer may ask for than a value.
+#[inline(never)]
+fn carry_out(frame: &mut Frame, outcome: Outcome) {
+    let guest = frame.guest;
+    match outcome {
         Outcome::Return(value) => frame.set(0, value),
         Outcome::Return4(values) => {
             for (register, value) in (0..).zip(values) {

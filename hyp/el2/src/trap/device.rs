@@ -1,28 +1,55 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Loads and stores to the devices that are not there: the interrupt controller and the UART.
 
+use super::skip_access;
 use crate::cpu::Guest;
 use crate::interrupts::Lines;
+use crate::partition::Uart;
+use crate::system::InterruptController;
 use crate::vectors::Frame;
-use crate::{console, with_controller};
-use bulkhead_machine::gic::{self, AccessSize};
-use bulkhead_machine::syndrome::{Access, Size};
+use crate::{console, read_register, with_controller};
+use bulkhead_machine::gic;
+use bulkhead_machine::syndrome::Access;
+use bulkhead_platform::gic::Controller;
 use bulkhead_types::{Ipa, Range};
 
-/// No device answers, or not this kind of access: an external abort.
-pub struct Fault;
-
-/// Carries out an access at `ipa`, and puts a load's value into its register.
+/// Carries out an access to a page that stage 2 does not map, and goes on behind it. False if no device
+/// answers, or not this kind of access: an external abort.
 #[inline(always)]
-pub fn access(frame: &mut Frame, ipa: Ipa, access: Access) -> Result<(), Fault> {
+pub fn access(frame: &mut Frame, esr: u64, access: Access) -> bool {
+    // HPFAR_EL2.FIPA, bits 43:4, is bits 51:12 of the address (Arm ARM, D24.2.66).
+    let page = (read_register!("hpfar_el2") & 0x0fff_ffff_fff0) << 8;
+    let ipa = Ipa(page | read_register!("far_el2") & 0xfff);
     let guest = frame.guest;
-    let frames = &guest.partition.frames;
-    if let Some(offset) = offset(ipa, frames.distributor) {
-        interrupt_controller(guest, gic::Frame::Distributor, offset, access, frame)
-    } else if let Some(offset) = offset(ipa, frames.redistributors) {
-        interrupt_controller(guest, gic::Frame::Redistributor, offset, access, frame)
+    let Some(offset) = offset(ipa, guest.distributor) else {
+        return elsewhere(frame, esr, ipa, access);
+    };
+    if access.is_word_load()
+        && let Some(value) = guest.seat.read_constant(offset)
+    {
+        frame.set(access.register(), value.into());
+        skip_access(esr);
+        return true;
+    }
+    match gic::enable_register(offset) {
+        Some(word) if access.is_word_store() => enable(frame, esr, word, access),
+        None if access.is_word_store() && offset == gic::GICD_SGIR => send_sgi(frame, esr, access),
+        _ => interrupt_controller(frame, esr, gic::Frame::Distributor, offset, access),
+    }
+}
+
+/// As [`access`], with all that it says as arguments, and without going on behind it.
+#[cold]
+pub fn answer(frame: &mut Frame, ipa: Ipa, access: Access) -> bool {
+    let guest = frame.guest;
+    if let Some(offset) = offset(ipa, guest.distributor) {
+        gic_access(frame, gic::Frame::Distributor, offset, access)
+    } else if let Some(offset) = offset(ipa, guest.partition.frames.redistributors) {
+        gic_access(frame, gic::Frame::Redistributor, offset, access)
+    } else if let Some((uart, offset)) = uart_at(guest, ipa) {
+        uart_access(frame, uart, offset, access)
     } else {
-        uart(guest, ipa, access, frame)
+        false
     }
 }
 
@@ -34,38 +61,82 @@ fn offset(ipa: Ipa, range: Range<Ipa>) -> Option<u64> {
     (offset < range.size()).then_some(offset)
 }
 
+fn uart_at(guest: &Guest, ipa: Ipa) -> Option<(&'static Uart, u64)> {
+    let uart = guest.partition.uart.as_ref()?;
+    Some((uart, offset(ipa, uart.frame)?))
+}
+
 #[inline(always)]
-fn interrupt_controller(
-    guest: &Guest,
-    which: gic::Frame,
-    offset: u64,
-    access: Access,
-    frame: &mut Frame,
-) -> Result<(), Fault> {
-    let size = match access.size() {
-        Size::Byte => AccessSize::Byte,
-        Size::Half => AccessSize::Half,
-        Size::Word => AccessSize::Word,
-        Size::Double => AccessSize::Double,
+fn elsewhere(frame: &mut Frame, esr: u64, ipa: Ipa, access: Access) -> bool {
+    let guest = frame.guest;
+    if let Some((uart, offset)) = uart_at(guest, ipa) {
+        // It answers everything.
+        skip_access(esr);
+        uart_access(frame, uart, offset, access)
+    } else if let Some(offset) = offset(ipa, guest.partition.frames.redistributors) {
+        interrupt_controller(frame, esr, gic::Frame::Redistributor, offset, access)
+    } else {
+        false
+    }
+}
+
+#[inline(never)]
+fn enable(frame: &mut Frame, esr: u64, word: u32, access: Access) -> bool {
+    let guest = frame.guest;
+    let bits = frame.get(access.register()) as u32;
+    with_controller!(guest.system, |controller| {
+        guest.seat.enable(word, bits, &Lines::new(controller, guest.partition));
+    });
+    skip_access(esr);
+    true
+}
+
+/// A software generated interrupt through the distributor: GICv2's, for GICv3 has nothing there.
+#[inline(never)]
+fn send_sgi(frame: &mut Frame, esr: u64, access: Access) -> bool {
+    let guest = frame.guest;
+    let InterruptController::V2(controller) = &guest.system.controller else {
+        return interrupt_controller(frame, esr, gic::Frame::Distributor, gic::GICD_SGIR, access);
     };
-    let gic = &guest.partition.gic;
+    skip_access(esr);
+    let value = frame.get(access.register()) as u32;
+    guest.seat.send_to_self_v2(value, &Lines::new(controller, guest.partition))
+        || send_sgi_elsewhere(guest, controller, value)
+}
+
+#[inline(never)]
+fn send_sgi_elsewhere(guest: &Guest, controller: &impl Controller, value: u32) -> bool {
+    guest.seat.send_sgi_v2(value, &Lines::new(controller, guest.partition));
+    true
+}
+
+#[inline(never)]
+fn interrupt_controller(frame: &mut Frame, esr: u64, which: gic::Frame, offset: u64, access: Access) -> bool {
+    let is_done = gic_access(frame, which, offset, access);
+    if is_done {
+        skip_access(esr);
+    }
+    is_done
+}
+
+#[inline(always)]
+fn gic_access(frame: &mut Frame, which: gic::Frame, offset: u64, access: Access) -> bool {
+    let guest = frame.guest;
     with_controller!(guest.system, |controller| {
         let lines = Lines::new(controller, guest.partition);
         if access.is_write() {
             let value = access.stored(frame.get(access.register()));
-            gic.write(guest.vcpu.id, which, offset, size, value, &lines).map_err(|gic::Fault| Fault)
+            guest.seat.write(which, offset, access.size(), value, &lines).is_ok()
         } else {
-            let value = gic.read(guest.vcpu.id, which, offset, size, &lines).map_err(|gic::Fault| Fault)?;
-            frame.set(access.register(), access.loaded(value));
-            Ok(())
+            let value = guest.seat.read(which, offset, access.size(), &lines);
+            value.map(|value| frame.set(access.register(), access.loaded(value))).is_ok()
         }
     })
 }
 
 #[inline(never)]
-fn uart(guest: &Guest, ipa: Ipa, access: Access, frame: &mut Frame) -> Result<(), Fault> {
-    let uart = guest.partition.uart.as_ref().ok_or(Fault)?;
-    let offset = offset(ipa, uart.frame).ok_or(Fault)?;
+fn uart_access(frame: &mut Frame, uart: &'static Uart, offset: u64, access: Access) -> bool {
+    let guest = frame.guest;
     let mut device = uart.device.lock();
     let before = device.uart.interrupt_line();
     let mut sent = None;
@@ -83,5 +154,5 @@ fn uart(guest: &Guest, ipa: Ipa, access: Access, frame: &mut Frame) -> Result<()
     if let Some(byte) = sent {
         console::output(guest.partition.id, byte);
     }
-    Ok(())
+    true
 }

@@ -33,7 +33,7 @@ pub fn access(frame: &mut Frame, syndrome: &Syndrome, abort: &DataAbort) -> Opti
         return None;
     }
     // The registers change only once every access was answered.
-    let mut slots = Frame { x: [0; 31], guest: frame.guest };
+    let mut slots = Frame { x: [0; 32], guest: frame.guest };
     if transfer.is_store {
         for (n, register) in (0..).zip(transfer.each_register()) {
             let (low, high) = match transfer.bank {
@@ -45,7 +45,7 @@ pub fn access(frame: &mut Frame, syndrome: &Syndrome, abort: &DataAbort) -> Opti
         }
     }
     for (offset, access) in transfer.accesses() {
-        device::access(&mut slots, Ipa(ipa.0.wrapping_add(offset)), access).ok()?;
+        device::answer(&mut slots, Ipa(ipa.0.wrapping_add(offset)), access).then_some(())?;
     }
     if !transfer.is_store {
         for (n, register) in (0..).zip(transfer.each_register()) {

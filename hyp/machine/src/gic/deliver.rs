@@ -3,39 +3,43 @@
 
 use super::bits::{Bits, bit};
 use super::list::ListRegister;
-use super::state::{GATE_OFF, LATCHED, SHADOW_ID, has};
-use super::{Gic, Hardware, Local};
+use super::state::{GATE_OFF, LATCHED, LISTS, SHADOW_ID, has};
+use super::{Gic, Hardware, Local, Seat};
 use bulkhead_types::{IntId, VcpuId};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
 
+impl<'g> Seat<'g> {
+    /// A physical interrupt has come to the vCPU's CPU; EL2 has acknowledged it and dropped its priority, so it is
+    /// active at the physical GIC. Puts it straight into a list register: no lock, no loop. False if anything
+    /// stands in the way: it is not the guest's, or it is for [`Seat::accept`].
+    ///
+    /// The template may be disabled by another CPU a moment later: that CPU posts and kicks
+    /// afterwards, and the look that follows finds the interrupt in its list register.
+    #[inline(always)]
+    pub fn inject<H: Hardware>(self, id: IntId, hw: &'g H) -> bool {
+        let template = if id.is_private() {
+            self.this.templates.get(id.get() as usize).map_or(0, |template| template.load(Relaxed))
+        } else {
+            let Some(spi) = self.gic.spi(id) else { return false };
+            if spi.target.load(Relaxed) != self.me {
+                return false;
+            }
+            spi.holder.store(self.me, Relaxed);
+            spi.template.load(Relaxed)
+        };
+        let local = self.with(hw);
+        template & ListRegister::HARDWARE != 0
+            && local.is_clear(template)
+            && local.put_anywhere(hw.empty_lists(), ListRegister(template), id.get() as u16).is_some()
+    }
+
+    /// As [`Seat::inject`], for interrupts of the guest's that must wait, or that should not be here.
+    pub fn accept<H: Hardware>(self, id: IntId, hw: &'g H) {
+        self.with(hw).accept(id);
+    }
+}
+
 impl Gic<'_> {
-    /// A physical interrupt of this guest has come to `vcpu`'s CPU; EL2 has acknowledged it and dropped
-    /// its priority, so it is active at the physical GIC. No lock, and no loop, in the ordinary case.
-    #[inline]
-    pub fn on_interrupt<H: Hardware>(&self, vcpu: VcpuId, id: IntId, hw: &H) {
-        if !self.local(vcpu, hw).is_some_and(|local| local.inject(id)) {
-            self.accept(vcpu, id, hw);
-        }
-    }
-
-    /// Out of line, and by its plain arguments, so that the fast path need not store a `Local`.
-    #[cold]
-    #[inline(never)]
-    fn accept<H: Hardware>(&self, vcpu: VcpuId, id: IntId, hw: &H) {
-        if let Some(local) = self.local(vcpu, hw) {
-            local.accept(id);
-        }
-    }
-
-    /// As [`Gic::accept`], for software generated interrupts.
-    #[cold]
-    #[inline(never)]
-    fn queue_sgi<H: Hardware>(&self, vcpu: VcpuId, number: u8, source: u8, hw: &H) {
-        if let Some(local) = self.local(vcpu, hw) {
-            local.queue_sgi(number, source);
-        }
-    }
-
     /// The maintenance interrupt: list registers have room, or an end is to be told of.
     pub fn on_maintenance<H: Hardware>(&self, vcpu: VcpuId, hw: &H) {
         let Some(local) = self.local(vcpu, hw) else { return };
@@ -91,33 +95,6 @@ impl Gic<'_> {
 }
 
 impl<H: Hardware> Local<'_, H> {
-    /// Puts an owned interrupt straight into a list register. False if anything stands in the way.
-    ///
-    /// The template may be disabled by another CPU a moment later: that CPU posts and kicks
-    /// afterwards, and the look that follows finds the interrupt in its list register.
-    #[inline(always)]
-    fn inject(&self, id: IntId) -> bool {
-        let template = if id.is_private() {
-            self.this.templates.get(id.get() as usize).map_or(0, |template| template.load(Relaxed))
-        } else {
-            let Some(spi) = self.gic.spi(id) else { return false };
-            if spi.target.load(Relaxed) != self.me {
-                return false;
-            }
-            spi.holder.store(self.me, Relaxed);
-            spi.template.load(Relaxed)
-        };
-        if template & ListRegister::HARDWARE == 0 || !self.is_clear(template) {
-            return false;
-        }
-        let empty = self.hw.empty_lists();
-        if empty == 0 {
-            return false;
-        }
-        self.put(empty.trailing_zeros() as usize & 15, ListRegister(template), id.get() as u16);
-        true
-    }
-
     /// Whether an interrupt with this template may go past the queue.
     #[inline(always)]
     fn is_clear(&self, template: u64) -> bool {
@@ -130,31 +107,56 @@ impl<H: Hardware> Local<'_, H> {
         self.hw.write_list(n, value);
     }
 
+    /// Puts the interrupt into one of the list registers that are `empty`: the first, if that is one of them, for
+    /// most often all are. Which one; `None` if there is none.
+    #[inline(always)]
+    fn put_anywhere(&self, empty: u32, value: ListRegister, tag: u16) -> Option<u8> {
+        if empty & 1 != 0 {
+            self.put(0, value, tag);
+            return Some(0);
+        }
+        let n = empty.trailing_zeros();
+        if n >= LISTS as u32 {
+            return None;
+        }
+        self.put(n as usize, value, tag);
+        Some(n as u8)
+    }
+
     /// Delivers a software generated interrupt to this vCPU; `source` is the sender for GICv2, 0 for
     /// GICv3. Never leaves the CPU.
-    #[inline(always)]
+    #[inline]
     pub(super) fn deliver_sgi(&self, number: u8, source: u8) {
+        if !self.inject_sgi(number, source) {
+            self.queue_sgi(number, source);
+        }
+    }
+
+    /// Puts a software generated interrupt straight into a list register. False if it must wait.
+    #[inline(always)]
+    pub(super) fn inject_sgi(&self, number: u8, source: u8) -> bool {
         let number = number & 0xf;
         let index = usize::from(number);
         let template = self.this.templates.get(index).map_or(0, |template| template.load(Relaxed));
-        if self.is_clear(template) {
-            let empty = self.hw.empty_lists();
-            let last = self.this.slot.get(index).map_or(0, |slot| slot.load(Relaxed));
-            let is_listed = self.shadow(usize::from(last)) & SHADOW_ID == u16::from(number)
-                && empty & bit(u32::from(last)) == 0;
-            if empty != 0 && !is_listed {
-                let n = empty.trailing_zeros() & 15;
-                if let Some(slot) = self.this.slot.get(index) {
-                    slot.store(n as u8, Relaxed);
-                }
-                let value = ListRegister(template | (u64::from(source) << 32));
-                self.put(n as usize, value, u16::from(number) | LATCHED);
-                return;
-            }
+        if !self.is_clear(template) {
+            return false;
         }
-        self.gic.queue_sgi(self.id(), number, source, self.hw);
+        let empty = self.hw.empty_lists();
+        let last = self.this.slot.get(index).map_or(0, |slot| slot.load(Relaxed));
+        if empty & bit(u32::from(last)) == 0
+            && self.shadow(usize::from(last)) & SHADOW_ID == u16::from(number)
+        {
+            return false;
+        }
+        let value = ListRegister(template | u64::from(source) << 32);
+        let Some(n) = self.put_anywhere(empty, value, u16::from(number) | LATCHED) else { return false };
+        if let Some(slot) = self.this.slot.get(index) {
+            slot.store(n, Relaxed);
+        }
+        true
     }
 
+    #[inline(never)]
     fn queue_sgi(&self, number: u8, source: u8) {
         let id = IntId::sgi(number);
         self.add_source(id, source);

@@ -258,7 +258,7 @@ impl<H: Hardware> Local<'_, H> {
     fn write_word_v2(&self, offset: u32, value: u32, mask: u32) {
         let register = Register::at(offset);
         match register {
-            Register::Sgi if mask == u32::MAX => self.gic.send_sgi_v2(self.id(), value, self.hw),
+            Register::Sgi if mask == u32::MAX => self.send_sgi_v2(value),
             Register::Bits(field, 0) => {
                 if let Some(target) = self.word(0) {
                     self.write_bits(&target, field, value & mask, mask);

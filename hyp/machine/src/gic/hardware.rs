@@ -34,6 +34,10 @@ pub trait Hardware {
     fn enable(&self, vcpu: VcpuId, id: IntId);
     /// Holds the physical interrupt back. It need not wait until that took effect.
     fn disable(&self, vcpu: VcpuId, id: IntId);
+    /// As [`Self::enable`], for those of the shared interrupts `32 * word ..` whose bits are set.
+    fn enable_shared(&self, word: u32, bits: u32);
+    /// As [`Self::disable`], likewise.
+    fn disable_shared(&self, word: u32, bits: u32);
     /// Sets the trigger; returns the one in force, for a GIC may have it fixed.
     fn set_trigger(&self, vcpu: VcpuId, id: IntId, trigger: Trigger) -> Trigger;
     /// Sets the priority among physical interrupts. The implementor keeps it above EL2's own mask.

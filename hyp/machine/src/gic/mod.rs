@@ -60,9 +60,11 @@ mod sgi;
 mod state;
 mod writes;
 
+pub use crate::syndrome::Size as AccessSize;
 pub use hardware::Hardware;
 pub use list::{ListRegister, Maintenance};
-pub use sgi::SgiRegister;
+pub use registers::enable_register;
+pub use sgi::{GICD_SGIR, SgiRegister};
 pub use state::{Bank, Spi, Vcpu};
 
 use bulkhead_types::{IntId, VcpuId};
@@ -86,20 +88,6 @@ pub enum Frame {
     Distributor,
     /// GICR: 128 KiB for each vCPU, RD_base then SGI_base, in the order of their numbers. GICv3 only.
     Redistributor,
-}
-
-/// How wide an access is.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-#[repr(u8)]
-pub enum AccessSize {
-    /// 8 bits.
-    Byte = 1,
-    /// 16 bits.
-    Half = 2,
-    /// 32 bits.
-    Word = 4,
-    /// 64 bits.
-    Double = 8,
 }
 
 /// The access ends in an external abort.
@@ -271,11 +259,33 @@ impl<'a> Gic<'a> {
         self.open.store(DELIVERABLE.get((groups & 3) as usize).copied().unwrap_or(0), SeqCst);
     }
 
+    /// The place of a vCPU.
+    #[must_use]
+    #[inline]
+    pub fn seat(&self, vcpu: VcpuId) -> Option<Seat<'_>> {
+        Some(Seat { gic: self, this: self.vcpu(vcpu.0)?, me: vcpu.0 })
+    }
+
     /// The view of the vCPU on whose CPU this code runs.
     #[inline]
     fn local<'g, H: Hardware>(&'g self, vcpu: VcpuId, hw: &'g H) -> Option<Local<'g, H>> {
-        let this = self.vcpu(vcpu.0)?;
-        Some(Local { gic: self, this, me: vcpu.0, hw })
+        Some(self.seat(vcpu)?.with(hw))
+    }
+}
+
+/// A vCPU's place at its virtual GIC, looked up once: what is frequent starts from here. To be used on the
+/// vCPU's own CPU.
+#[derive(Clone, Copy)]
+pub struct Seat<'g> {
+    gic: &'g Gic<'g>,
+    this: &'g Vcpu,
+    me: u16,
+}
+
+impl<'g> Seat<'g> {
+    #[inline(always)]
+    fn with<H>(self, hw: &'g H) -> Local<'g, H> {
+        Local { gic: self.gic, this: self.this, me: self.me, hw }
     }
 }
 

@@ -5,7 +5,7 @@
 use super::bits::{Bits, bit};
 use super::state::{TOLD_ACTIVE, TOLD_PENDING, has};
 use super::writes::Target;
-use super::{AccessSize, Fault, Frame, Gic, Hardware, Local, SHADOW_ID, Version};
+use super::{AccessSize, Fault, Frame, Gic, Hardware, Local, SHADOW_ID, Seat, Version};
 use bulkhead_types::{IntId, VcpuId};
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 
@@ -78,55 +78,52 @@ impl Register {
     }
 }
 
-impl Gic<'_> {
-    /// The guest reads from a frame of its GIC. What a narrow read does not cover is 0.
-    ///
-    /// # Errors
-    /// Unaligned, or outside of the frame: an external abort, as from hardware.
-    #[inline]
-    pub fn read<H: Hardware>(
-        &self,
-        vcpu: VcpuId,
-        frame: Frame,
-        offset: u64,
-        size: AccessSize,
-        hw: &H,
-    ) -> Result<u64, Fault> {
-        if frame == Frame::Distributor
-            && size == AccessSize::Word
-            && let Some(value) = self.read_constant(offset)
-        {
-            return Ok(u64::from(value));
-        }
-        self.read_any(vcpu, frame, offset, size, hw)
-    }
+/// Which of GICD_ISENABLER<1> to <31> is at the offset, if one is: what guests write at each start of a device.
+#[must_use]
+#[inline(always)]
+pub const fn enable_register(offset: u64) -> Option<u32> {
+    if offset.wrapping_sub(0x104) < 0x7c && offset & 3 == 0 { Some((offset >> 2 & 31) as u32) } else { None }
+}
 
-    /// What any vCPU reads alike and often, without a detour: GICD_TYPER, GICD_IIDR, and which shared
-    /// interrupts are enabled.
-    #[inline]
-    fn read_constant(&self, offset: u64) -> Option<u32> {
+impl<'g> Seat<'g> {
+    /// The word at `offset` of the distributor if any vCPU reads it alike and often, without a detour: GICD_TYPER,
+    /// GICD_IIDR, and which shared interrupts are enabled.
+    #[must_use]
+    #[inline(always)]
+    pub fn read_constant(self, offset: u64) -> Option<u32> {
         match offset {
-            4 => Some(self.type_register),
-            8 => Some(self.implementer),
+            4 => Some(self.gic.type_register),
+            8 => Some(self.gic.implementer),
             0x104..0x200 if offset & 3 == 0 => {
-                let bank = self.banks.get(((offset >> 2 & 31) as usize).wrapping_sub(1))?;
+                let bank = self.gic.banks.get(((offset >> 2 & 31) as usize).wrapping_sub(1))?;
                 Some(bank.enabled.load(Relaxed))
             }
             _ => None,
         }
     }
 
-    #[inline(never)]
-    fn read_any<H: Hardware>(
-        &self,
-        vcpu: VcpuId,
+    /// The guest writes to GICD_ISENABLER of `word`: see [`enable_register`].
+    #[inline(always)]
+    pub fn enable<H: Hardware>(self, word: u32, bits: u32, hw: &'g H) {
+        self.with(hw).set_shared_enabled(word, bits, true);
+    }
+
+    /// The guest reads from a frame of its GIC. What a narrow read does not cover is 0.
+    ///
+    /// # Errors
+    /// Unaligned, or outside of the frame: an external abort, as from hardware.
+    pub fn read<H: Hardware>(
+        self,
         frame: Frame,
         offset: u64,
         size: AccessSize,
-        hw: &H,
+        hw: &'g H,
     ) -> Result<u64, Fault> {
-        let local = self.access(vcpu, offset, size, hw)?;
-        match (frame, self.version) {
+        if offset & size.bytes().wrapping_sub(1) != 0 {
+            return Err(Fault);
+        }
+        let local = self.with(hw);
+        match (frame, self.gic.version) {
             (Frame::Distributor, Version::V3) => local.read_distributor(offset, size),
             (Frame::Distributor, Version::V2) => local.read_distributor_v2(offset, size),
             (Frame::Redistributor, Version::V3) => local.read_redistributor(offset, size),
@@ -137,68 +134,29 @@ impl Gic<'_> {
     /// The guest writes to a frame of its GIC. Bits of `value` beyond `size` are ignored.
     ///
     /// # Errors
-    /// As for [`Gic::read`].
-    #[inline]
+    /// As for [`Seat::read`].
     pub fn write<H: Hardware>(
-        &self,
-        vcpu: VcpuId,
+        self,
         frame: Frame,
         offset: u64,
         size: AccessSize,
         value: u64,
-        hw: &H,
+        hw: &'g H,
     ) -> Result<(), Fault> {
-        if frame == Frame::Distributor && size == AccessSize::Word {
-            match offset {
-                0x104..0x180 if offset & 3 == 0 => {
-                    if let Some(local) = self.local(vcpu, hw) {
-                        local.enable_shared((offset >> 2 & 31) as u32, value as u32);
-                    }
-                    return Ok(());
-                }
-                0xf00 if self.version == Version::V2 => {
-                    self.send_sgi_v2(vcpu, value as u32, hw);
-                    return Ok(());
-                }
-                _ => {}
-            }
+        if offset & size.bytes().wrapping_sub(1) != 0 {
+            return Err(Fault);
         }
-        self.write_any(vcpu, frame, offset, size, value, hw)
-    }
-
-    #[inline(never)]
-    fn write_any<H: Hardware>(
-        &self,
-        vcpu: VcpuId,
-        frame: Frame,
-        offset: u64,
-        size: AccessSize,
-        value: u64,
-        hw: &H,
-    ) -> Result<(), Fault> {
-        let local = self.access(vcpu, offset, size, hw)?;
-        match (frame, self.version) {
+        let local = self.with(hw);
+        match (frame, self.gic.version) {
             (Frame::Distributor, Version::V3) => local.write_distributor(offset, size, value),
             (Frame::Distributor, Version::V2) => local.write_distributor_v2(offset, size, value),
             (Frame::Redistributor, Version::V3) => local.write_redistributor(offset, size, value),
             (Frame::Redistributor, Version::V2) => Err(Fault),
         }
     }
+}
 
-    #[inline]
-    fn access<'g, H: Hardware>(
-        &'g self,
-        vcpu: VcpuId,
-        offset: u64,
-        size: AccessSize,
-        hw: &'g H,
-    ) -> Result<Local<'g, H>, Fault> {
-        if offset & (size as u64).wrapping_sub(1) != 0 {
-            return Err(Fault);
-        }
-        self.local(vcpu, hw).ok_or(Fault)
-    }
-
+impl Gic<'_> {
     /// The byte of an identification register at this distance from PIDR4 (IHI 0069H, 12.1:
     /// GIC-500's and GIC-400's, which guests know).
     pub(super) fn identification(&self, offset: u32, redistributor: bool) -> u64 {
@@ -292,14 +250,20 @@ impl<H: Hardware> Local<'_, H> {
         if target.owner != self.me {
             return 0;
         }
-        let mut found = 0;
-        for n in Bits(self.used_lists()) {
-            let id = u32::from(self.shadow(n as usize) & SHADOW_ID);
-            if id >> 5 == target.word && test(self.hw.read_list(n as usize)) {
-                found |= bit(id);
-            }
-        }
-        found
+        let lists = self.lists_of(target.word).filter(|&(n, _)| test(self.hw.read_list(n)));
+        lists.fold(0, |found, (_, mask)| found | mask)
+    }
+
+    /// The interrupts of the word in this vCPU's list registers.
+    pub(super) fn listed_of(&self, word: u32) -> u32 {
+        self.lists_of(word).fold(0, |found, (_, mask)| found | mask)
+    }
+
+    /// The list registers with interrupts of the word, and the bit of each.
+    fn lists_of(&self, word: u32) -> impl Iterator<Item = (usize, u32)> {
+        let used =
+            Bits(self.used_lists()).map(|n| (n as usize, u32::from(self.shadow(n as usize) & SHADOW_ID)));
+        used.filter(move |(_, id)| id >> 5 == word).map(|(n, id)| (n, bit(id)))
     }
 
     /// Message-based interrupts (IHI 0069H, 12.9): a message raises or lowers the line of

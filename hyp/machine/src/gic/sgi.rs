@@ -4,7 +4,7 @@
 use super::bits::{Bits, bit, byte};
 use super::list::ListRegister;
 use super::state::{Vcpu, pack_affinity};
-use super::{Gic, Hardware, Local, Version};
+use super::{Gic, Hardware, Local, Seat, Version};
 use bulkhead_types::{IntId, VcpuId};
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 
@@ -26,62 +26,54 @@ impl SgiRegister {
     }
 }
 
+/// Where GICv2's distributor has GICD_SGIR (IHI 0048B, 4.3.15).
+pub const GICD_SGIR: u64 = 0xf00;
+
 /// Interrupt_Routing_Mode: all vCPUs but the sender.
 const ALL_OTHERS: u64 = 1 << 40;
 
-impl Gic<'_> {
-    /// The guest sends a software generated interrupt through a system register (IHI 0069H, 12.2).
-    #[inline]
-    pub fn send_sgi_v3<H: Hardware>(&self, vcpu: VcpuId, register: SgiRegister, value: u64, hw: &H) {
+/// Whom GICD_SGIR names, a bit each. The reserved filter sends nothing.
+#[inline(always)]
+const fn targets_v2(value: u32, sender: u16) -> u32 {
+    let me = bit(sender as u32) & 0xff;
+    match value >> 24 & 3 {
+        0 => value >> 16 & 0xff,
+        1 => !me & 0xff,
+        2 => me,
+        _ => 0,
+    }
+}
+
+impl<'g> Seat<'g> {
+    /// The guest sends a software generated interrupt through a system register (IHI 0069H, 12.2). Delivers it
+    /// if it goes to the sender alone, and at once; false leaves all to [`Seat::send_sgi`].
+    #[inline(always)]
+    pub fn send_to_self<H: Hardware>(self, register: SgiRegister, value: u64, hw: &'g H) -> bool {
         let number = (value >> 24) as u8 & 0xf;
-        if let Some(local) = self.local(vcpu, hw)
-            && value & !(0xf << 24) == local.this.self_sgi
-            && self.takes(local.this, number, register)
-        {
-            local.deliver_sgi(number, 0);
-        } else {
-            self.send_to_many(vcpu, register, value, hw);
-        }
+        value & !(0xf << 24) == self.this.self_sgi
+            && self.gic.takes(self.this, number, register)
+            && self.with(hw).inject_sgi(number, 0)
     }
 
-    /// GICD_SGIR (IHI 0048B, 4.3.15). The reserved filter sends nothing.
-    #[inline]
-    pub(super) fn send_sgi_v2<H: Hardware>(&self, vcpu: VcpuId, value: u32, hw: &H) {
-        let me = bit(u32::from(vcpu.0)) & 0xff;
-        let list = match value >> 24 & 3 {
-            0 => value >> 16 & 0xff,
-            1 => !me & 0xff,
-            2 => me,
-            _ => 0,
-        };
-        if list == me
-            && let Some(local) = self.local(vcpu, hw)
-        {
-            local.deliver_sgi(value as u8 & 0xf, vcpu.0 as u8 & 7);
-        } else {
-            self.send_to_list(vcpu, value as u8 & 0xf, list, hw);
-        }
+    /// As [`Seat::send_to_self`], for a GICv2's GICD_SGIR; false leaves all to [`Seat::send_sgi_v2`].
+    #[inline(always)]
+    pub fn send_to_self_v2<H: Hardware>(self, value: u32, hw: &'g H) -> bool {
+        targets_v2(value, self.me) == bit(self.me.into())
+            && self.with(hw).inject_sgi(value as u8 & 0xf, self.me as u8 & 7)
     }
 
-    #[inline(never)]
-    fn send_to_list<H: Hardware>(&self, vcpu: VcpuId, number: u8, list: u32, hw: &H) {
-        let Some(local) = self.local(vcpu, hw) else { return };
-        for n in Bits(list) {
-            if n == u32::from(vcpu.0) {
-                local.deliver_sgi(number, vcpu.0 as u8 & 7);
-            } else {
-                self.send(n as u16, u32::from(number), vcpu.0, hw);
-            }
-        }
+    /// The guest writes to GICD_SGIR.
+    pub fn send_sgi_v2<H: Hardware>(self, value: u32, hw: &'g H) {
+        self.with(hw).send_sgi_v2(value);
     }
 
-    #[inline(never)]
-    fn send_to_many<H: Hardware>(&self, vcpu: VcpuId, register: SgiRegister, value: u64, hw: &H) {
-        if let Some(local) = self.local(vcpu, hw) {
-            local.send_sgi((value >> 24) as u8 & 0xf, register, value);
-        }
+    /// Sends a software generated interrupt, to whomever `value` names.
+    pub fn send_sgi<H: Hardware>(self, register: SgiRegister, value: u64, hw: &'g H) {
+        self.with(hw).send_sgi((value >> 24) as u8 & 0xf, register, value);
     }
+}
 
+impl Gic<'_> {
     /// Whether the vCPU has the interrupt in the group that the register is for.
     #[inline]
     fn takes(&self, vcpu: &Vcpu, number: u8, register: SgiRegister) -> bool {
@@ -106,6 +98,17 @@ impl Gic<'_> {
 }
 
 impl<H: Hardware> Local<'_, H> {
+    /// GICD_SGIR (IHI 0048B, 4.3.15).
+    pub(super) fn send_sgi_v2(&self, value: u32) {
+        for n in Bits(targets_v2(value, self.me)) {
+            if n == u32::from(self.me) {
+                self.deliver_sgi(value as u8 & 0xf, self.me as u8 & 7);
+            } else {
+                self.gic.send(n as u16, value & 0xf, self.me, self.hw);
+            }
+        }
+    }
+
     fn send_sgi(&self, number: u8, register: SgiRegister, value: u64) {
         if value & ALL_OTHERS != 0 {
             for (n, vcpu) in (0u16..).zip(self.gic.vcpus) {

@@ -114,40 +114,77 @@ impl<H: Hardware> Local<'_, H> {
         changed
     }
 
-    /// Enables shared interrupts. The same as [`Local::set_enabled`] does, which guests do often and one at a
-    /// time.
-    #[inline(never)]
-    pub(super) fn enable_shared(&self, word: u32, bits: u32) {
-        let Some(target) = self.word(word) else { return };
-        let bank = target.bank;
-        let bits = bits & target.valid & !bank.enabled.load(SeqCst);
+    /// Enables shared interrupts, or disables them: with one access to the physical GIC for all.
+    #[inline(always)]
+    pub(super) fn set_shared_enabled(&self, word: u32, bits: u32, set: bool) {
+        let first = (word as usize).wrapping_sub(1);
+        let Some(bank) = self.gic.banks.get(first) else { return };
+        let enabled = bank.enabled.load(SeqCst);
+        let bits = bits & self.gic.implemented(word as usize) & if set { !enabled } else { enabled };
         if bits == 0 {
             return;
         }
-        let changed = {
-            let _guard = self.gic.changes.lock();
-            let changed = assign(&bank.enabled, bits, true);
-            let first = (word as usize).wrapping_sub(1).wrapping_mul(32);
-            for number in Bits(changed) {
-                let Some(spi) = self.gic.spis.get(first.wrapping_add(number as usize)) else { break };
-                let template = spi.template.load(Relaxed) | ListRegister::PENDING;
-                // Sequentially consistent: see `set_template_enabled`.
-                spi.template.store(template, SeqCst);
-                if has(&bank.owned, bit(number))
-                    && let Some(id) = target.id(number)
-                {
-                    self.gic.agree(id, bank, spi, self.me, self.hw);
-                }
+        let guard = self.gic.changes.lock();
+        let changed = assign(&bank.enabled, bits, set);
+        let spis = self.gic.spis.get(first.wrapping_mul(32)..).unwrap_or_default();
+        let mut physical = 0;
+        for number in Bits(changed) {
+            let Some(spi) = spis.get(number as usize) else { break };
+            // Sequentially consistent: its holder may be making it pending in software meanwhile. Either that
+            // one sees it enabled then, or this one sees it pending next.
+            spi.template
+                .store(ListRegister(spi.template.load(Relaxed)).with(ListRegister::PENDING, set).0, SeqCst);
+            // As `Gic::agree` has it.
+            if !set || self.gic.is_on(spi.target.load(SeqCst)) {
+                physical |= bit(number);
             }
-            changed
-        };
-        let eventful = changed & bank.eventful();
-        if eventful != 0 {
-            self.touch_all(&target, eventful);
+        }
+        physical &= bank.owned.load(Relaxed);
+        if physical != 0 {
+            physical = assign(&bank.physical, physical, set);
+            if set { self.hw.enable_shared(word, physical) } else { self.hw.disable_shared(word, physical) }
+        }
+        drop(guard);
+        let concerned = changed & bank.eventful();
+        if set && concerned != 0 {
+            self.touch_word(word, concerned);
+        } else if !set {
+            self.withdraw(word, changed, concerned);
         }
     }
 
+    #[cold]
+    #[inline(never)]
+    fn touch_word(&self, word: u32, mask: u32) {
+        if let Some(target) = self.word(word) {
+            self.touch_all(&target, mask);
+        }
+    }
+
+    /// Shared interrupts have been disabled: whoever may have one in a list register or in the queue looks at it.
+    /// Of this vCPU's own that is known without a look; another may be putting one into a list
+    /// register right now, before it says so in `holder`.
+    fn withdraw(&self, word: u32, changed: u32, eventful: u32) {
+        let here = eventful | self.listed_of(word);
+        for number in Bits(changed) {
+            let Some(id) = IntId::new(word << 5 | number) else { break };
+            let (holder, target) = (self.holder(id), self.gic.target(id));
+            let is_ours = [target, holder].iter().all(|&it| it == self.me || it == NOBODY);
+            if is_ours && here & bit(number) == 0 {
+                continue;
+            }
+            if target != self.me && target != NOBODY {
+                self.gic.post(target, id, self.hw);
+            }
+            self.touch(id);
+        }
+        self.refill();
+    }
+
     fn set_enabled(&self, target: &Target<'_>, bits: u32, set: bool) {
+        if !target.is_private() {
+            return self.set_shared_enabled(target.word, bits, set);
+        }
         // GICv2's software generated interrupts are always enabled, as GIC-400 has it.
         let bits = self.without_sgis(target, bits);
         let changed = self.change(
@@ -158,32 +195,13 @@ impl<H: Hardware> Local<'_, H> {
                 this.agree(id, bank);
             },
         );
-        if target.owner != self.me {
-            self.touch_all(target, changed);
-        } else if set {
-            self.touch_all(target, changed & target.bank.eventful());
-        } else {
-            // A vCPU may be putting it into a list register right now, without a look at `holder`.
-            for id in Bits(changed).filter_map(|number| target.id(number)) {
-                let to = self.gic.target(id);
-                if to != NOBODY && to != self.me {
-                    self.gic.post(to, id, self.hw);
-                }
-            }
-            self.touch_all(target, changed);
-        }
+        let all = target.owner != self.me || !set;
+        self.touch_all(target, if all { changed } else { changed & target.bank.eventful() });
     }
 
     fn set_template_enabled(&self, id: IntId, set: bool) {
-        let word = match self.gic.spi(id) {
-            Some(spi) => Some(&spi.template),
-            None => self.this.templates.get(id.get() as usize),
-        };
-        if let Some(word) = word {
-            // Sequentially consistent: its holder may be making it pending in software meanwhile. Either that
-            // one sees it enabled then, or this one sees it pending next.
-            let template = ListRegister(word.load(Relaxed)).with(ListRegister::PENDING, set);
-            word.store(template.0, SeqCst);
+        if let Some(word) = self.this.templates.get(id.get() as usize) {
+            word.store(ListRegister(word.load(Relaxed)).with(ListRegister::PENDING, set).0, Relaxed);
         }
     }
 

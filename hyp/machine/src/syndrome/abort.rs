@@ -112,8 +112,11 @@ impl Access {
     #[inline(always)]
     pub const fn to_device(esr: u64) -> Option<Self> {
         // ISV set; S1PTW clear; DFSC 0b0001xx, a translation fault.
-        const MASK: u32 = 1 << 24 | 1 << 7 | 0b11_1100;
-        if esr as u32 & MASK == 1 << 24 | 0b00_0100 { Some(Self(esr as u32)) } else { None }
+        if bit(esr, 24) && !bit(esr, 7) && esr & 0b11_1100 == 0b00_0100 {
+            Some(Self(esr as u32))
+        } else {
+            None
+        }
     }
 
     /// The access that a valid syndrome would describe with these fields, in the order SAS, SRT, WnR, SSE, SF.
@@ -170,6 +173,20 @@ impl Access {
     #[inline(always)]
     pub const fn is_write(self) -> bool {
         self.bit(6)
+    }
+
+    /// Whether it is the usual load from a device's register: of a word, into a W or X register as it is.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_word_load(self) -> bool {
+        self.0 & (3 << 22 | 1 << 21 | 1 << 6) == 2 << 22
+    }
+
+    /// Whether it is a store of a word.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_word_store(self) -> bool {
+        self.0 & (3 << 22 | 1 << 6) == 2 << 22 | 1 << 6
     }
 
     /// What the register holds after a load of `value`: cut, extended, and with a W register's upper

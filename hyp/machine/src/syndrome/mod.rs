@@ -219,21 +219,10 @@ impl Exit {
 }
 
 impl SystemAccess {
-    /// ISS of class 0x18: Op0 21:20, Op2 19:17, Op1 16:14, CRn 13:10, Rt 9:5, CRm 4:1, direction 0.
-    /// The access that the syndrome of class 0x18 describes.
+    /// The access that the syndrome of class 0x18 describes: Rt is bits 9:5, the direction bit 0.
     #[must_use]
     #[inline(always)]
     pub const fn decode(esr: u64) -> Self {
-        Self {
-            register: Register::new(
-                bits(esr, 20, 2) as u8,
-                bits(esr, 14, 3) as u8,
-                bits(esr, 10, 4) as u8,
-                bits(esr, 1, 4) as u8,
-                bits(esr, 17, 3) as u8,
-            ),
-            rt: bits(esr, 5, 5) as u8,
-            is_read: bit(esr, 0),
-        }
+        Self { register: Register::of_syndrome(esr), rt: bits(esr, 5, 5) as u8, is_read: bit(esr, 0) }
     }
 }

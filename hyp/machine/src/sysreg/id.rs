@@ -151,7 +151,7 @@ impl IdRegister {
 /// Every ID register as a guest on this CPU sees it. A lookup is one load.
 #[derive(Clone, Debug)]
 pub struct IdTable {
-    /// By CRm and op2; encodings without a register are zero.
+    /// By op2 and CRm; encodings without a register are zero.
     values: [u64; 64],
     gic_system_registers: bool,
 }

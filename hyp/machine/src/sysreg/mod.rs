@@ -20,45 +20,55 @@ use crate::gic::SgiRegister;
 use bulkhead_types::IntId;
 use core::fmt::{self, Debug, Display, Formatter};
 
-/// The encoding of a system register or instruction: op0, op1, CRn, CRm, op2, packed as in the
-/// instruction (bits 20:5 of MRS and MSR).
+/// The encoding of a system register or instruction: op0, op1, CRn, CRm, op2, placed as in the syndrome of a
+/// trapped access (ESR_EL2.ISS, class 0x18): Op0 21:20, Op2 19:17, Op1 16:14, CRn 13:10, CRm 4:1.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Register(u16);
+pub struct Register(u32);
 
 impl Register {
     /// The register `S<op0>_<op1>_C<crn>_C<crm>_<op2>`; bits beyond a field's width are cut off.
     #[must_use]
     pub const fn new(op0: u8, op1: u8, crn: u8, crm: u8, op2: u8) -> Self {
         Self(
-            (op0 as u16 & 3) << 14
-                | (op1 as u16 & 7) << 11
-                | (crn as u16 & 15) << 7
-                | (crm as u16 & 15) << 3
-                | (op2 as u16 & 7),
+            (op0 as u32 & 3) << 20
+                | (op2 as u32 & 7) << 17
+                | (op1 as u32 & 7) << 14
+                | (crn as u32 & 15) << 10
+                | (crm as u32 & 15) << 1,
         )
+    }
+
+    /// The register that a syndrome of class 0x18 names.
+    #[must_use]
+    #[inline(always)]
+    pub const fn of_syndrome(esr: u64) -> Self {
+        Self(esr as u32 & Self::new(3, 7, 15, 15, 7).0)
     }
 
     /// op0, op1, CRn, CRm and op2.
     #[must_use]
     pub const fn fields(self) -> [u8; 5] {
         [
-            (self.0 >> 14) as u8,
-            (self.0 >> 11 & 7) as u8,
-            (self.0 >> 7 & 15) as u8,
-            (self.0 >> 3 & 15) as u8,
-            (self.0 & 7) as u8,
+            (self.0 >> 20) as u8,
+            (self.0 >> 14 & 7) as u8,
+            (self.0 >> 10 & 15) as u8,
+            (self.0 >> 1 & 15) as u8,
+            (self.0 >> 17 & 7) as u8,
         ]
     }
 
     /// Whether it lies in the space of ID registers that HCR_EL2.TID3 traps: op0 3, op1 0, CRn 0, CRm 1 to 7.
     #[must_use]
+    #[inline(always)]
     pub const fn is_id(self) -> bool {
-        self.0 >> 6 == 3 << 8 && self.0 & 0x38 != 0
+        self.0 & !Self::new(0, 0, 0, 7, 7).0 == Self::new(3, 0, 0, 0, 0).0
+            && self.0 & Self::new(0, 0, 0, 7, 0).0 != 0
     }
 
     /// CRm and op2 of an ID register, as one number below 64.
+    #[inline(always)]
     const fn id_index(self) -> usize {
-        (self.0 & 0x3f) as usize
+        ((self.0 >> 17 & 7) << 3 | self.0 >> 1 & 7) as usize
     }
 
     /// Its name, if it has one in the tables.

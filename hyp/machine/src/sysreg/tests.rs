@@ -24,7 +24,13 @@ fn named(name: &str) -> Register {
 }
 
 fn every_register() -> impl Iterator<Item = Register> {
-    (0..=u16::MAX).map(Register)
+    (0..=u16::MAX).map(of_instruction)
+}
+
+/// The register that bits 20:5 of MRS and MSR name.
+fn of_instruction(bits: u16) -> Register {
+    let field = |lsb: u32, width: u32| (bits >> lsb & ((1 << width) - 1)) as u8;
+    Register::new(field(14, 2), field(11, 3), field(7, 4), field(3, 4), field(0, 3))
 }
 
 #[test]
@@ -204,7 +210,7 @@ proptest! {
     fn any_access_is_answered(bits: u16, value: u64, cpu: u64, is_read: bool) {
         let ids = IdTable::new(&All(cpu), &OPTIONS);
         let operation = if is_read { Operation::Read } else { Operation::Write(value) };
-        let _ = access(&ids, Register(bits), operation);
+        let _ = access(&ids, of_instruction(bits), operation);
     }
 
     #[test]

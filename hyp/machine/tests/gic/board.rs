@@ -3,7 +3,8 @@
 //! virtual CPU interface. It checks on every step what hardware calls unpredictable.
 
 use bulkhead_machine::gic::{
-    AccessSize, Bank, Config, Frame, Gic, Hardware, ListRegister, Maintenance, Spi, Vcpu, Version,
+    AccessSize, Bank, Config, Frame, GICD_SGIR, Gic, Hardware, ListRegister, Maintenance, Seat, SgiRegister,
+    Spi, Vcpu, Version, enable_register,
 };
 use bulkhead_types::{IntId, Mpidr, Trigger, VcpuId};
 use std::cell::{Cell, RefCell};
@@ -147,7 +148,7 @@ impl Board {
         } else if let Some(id) = self.best_physical(cpu) {
             self.physical(cpu, id, |physical| (physical.latch, physical.active) = (false, true));
             bump(&self.count.interrupts);
-            gic.on_interrupt(vcpu, id, &hw);
+            on_interrupt(gic, vcpu, id, &hw);
         } else if self.wants_maintenance(cpu) {
             bump(&self.count.maintenances);
             gic.on_maintenance(vcpu, &hw);
@@ -287,6 +288,14 @@ impl Hardware for On<'_> {
         self.physical(vcpu, id, |physical| physical.enabled = true);
     }
 
+    fn enable_shared(&self, word: u32, bits: u32) {
+        (0..32).filter(|n| bits >> n & 1 != 0).for_each(|n| self.enable(VcpuId(0), int(word * 32 + n)));
+    }
+
+    fn disable_shared(&self, word: u32, bits: u32) {
+        (0..32).filter(|n| bits >> n & 1 != 0).for_each(|n| self.disable(VcpuId(0), int(word * 32 + n)));
+    }
+
     fn disable(&self, vcpu: VcpuId, id: IntId) {
         bump(&self.board.count.disables);
         self.physical(vcpu, id, |physical| physical.enabled = false);
@@ -366,6 +375,25 @@ pub const CLEAR_PENDING: u64 = 0x280;
 pub const SET_ACTIVE: u64 = 0x300;
 pub const CLEAR_ACTIVE: u64 = 0x380;
 
+/// The place of a vCPU.
+pub fn seat<'g>(gic: &'g Gic<'_>, vcpu: u16) -> Seat<'g> {
+    gic.seat(VcpuId(vcpu)).expect("there is such a vCPU")
+}
+
+/// What EL2 does with an interrupt that it has acknowledged.
+pub fn on_interrupt(gic: &Gic<'_>, vcpu: VcpuId, id: IntId, hw: &impl Hardware) {
+    if !seat(gic, vcpu.0).inject(id, hw) {
+        seat(gic, vcpu.0).accept(id, hw);
+    }
+}
+
+/// What EL2 does with a write to a register that sends software generated interrupts.
+pub fn send_sgi(gic: &Gic<'_>, vcpu: VcpuId, register: SgiRegister, value: u64, hw: &impl Hardware) {
+    if !seat(gic, vcpu.0).send_to_self(register, value, hw) {
+        seat(gic, vcpu.0).send_sgi(register, value, hw);
+    }
+}
+
 impl Machine {
     /// `cpus` vCPUs that run, 96 SPIs, all groups open; PPIs 27 and 30 and SPIs 40 to 47 and 70 are physical.
     pub fn new(version: Version, cpus: usize, lists: usize) -> Self {
@@ -385,13 +413,31 @@ impl Machine {
     }
 
     pub fn read_as(&self, cpu: usize, frame: Frame, offset: u64, size: AccessSize) -> u64 {
-        self.gic.read(VcpuId(cpu as u16), frame, offset, size, &self.board.on(cpu)).expect("no fault")
+        let constant = seat(&self.gic, 0)
+            .read_constant(offset)
+            .filter(|_| (frame, size) == (Frame::Distributor, AccessSize::Word));
+        let hw = self.board.on(cpu);
+        let value = seat(&self.gic, cpu as u16).read(frame, offset, size, &hw).expect("no fault");
+        assert_eq!(u64::from(constant.unwrap_or(value as u32)), value & 0xffff_ffff, "the short way");
+        value
     }
 
     pub fn write_as(&self, cpu: usize, frame: Frame, offset: u64, size: AccessSize, value: u64) {
-        self.gic
-            .write(VcpuId(cpu as u16), frame, offset, size, value, &self.board.on(cpu))
-            .expect("no fault");
+        let hw = self.board.on(cpu);
+        let is_word = (frame, size) == (Frame::Distributor, AccessSize::Word);
+        if is_word
+            && self.version == Version::V2
+            && offset == GICD_SGIR
+            && seat(&self.gic, cpu as u16).send_to_self_v2(value as u32, &hw)
+        {
+            return;
+        }
+        match enable_register(offset) {
+            Some(word) if is_word => {
+                seat(&self.gic, cpu as u16).enable(word, value as u32, &hw);
+            }
+            _ => seat(&self.gic, cpu as u16).write(frame, offset, size, value, &hw).expect("no fault"),
+        }
     }
 
     /// A word of the distributor.
@@ -459,8 +505,8 @@ impl Machine {
         if self.version == Version::V3 {
             let mpidr = self.gic.vcpus()[to].mpidr();
             let value = u64::from(id) << 24 | u64::from(mpidr.level(1)) << 16 | 1 << mpidr.level(0);
-            let register = bulkhead_machine::gic::SgiRegister::Sgi0;
-            self.gic.send_sgi_v3(VcpuId(cpu as u16), register, value, &self.board.on(cpu));
+            let register = SgiRegister::Sgi0;
+            send_sgi(&self.gic, VcpuId(cpu as u16), register, value, &self.board.on(cpu));
         } else {
             self.write(cpu, 0xf00, 1 << (16 + to) | u64::from(id));
         }

@@ -427,7 +427,7 @@ fn an_interrupt_that_is_not_the_guests_is_silenced() {
     for id in [50, 20, 1000] {
         let hw = machine.board.on(0);
         machine.board.physical(0, int(id), |physical| (physical.enabled, physical.active) = (true, true));
-        machine.gic.on_interrupt(bulkhead_types::VcpuId(0), int(id), &hw);
+        on_interrupt(&machine.gic, bulkhead_types::VcpuId(0), int(id), &hw);
         let physical = machine.board.physical(0, int(id), |physical| *physical);
         assert!(!physical.enabled && !physical.active);
     }

@@ -2,7 +2,7 @@
 //! vCPUs on real threads: nothing is lost, and no shared interrupt is active at two vCPUs at once,
 //! whatever the interleaving.
 
-use crate::board::{CLEAR_PENDING, DISABLE, ENABLE, SET_ACTIVE, int, storage};
+use crate::board::{CLEAR_PENDING, DISABLE, ENABLE, SET_ACTIVE, int, seat, send_sgi, storage};
 use bulkhead_machine::gic::{
     AccessSize, Config, Frame, Gic, Hardware, ListRegister, Maintenance, SgiRegister, Version,
 };
@@ -59,6 +59,8 @@ impl Hardware for Cpu<'_> {
     }
     fn enable(&self, _: VcpuId, _: IntId) {}
     fn disable(&self, _: VcpuId, _: IntId) {}
+    fn enable_shared(&self, _: u32, _: u32) {}
+    fn disable_shared(&self, _: u32, _: u32) {}
     fn set_trigger(&self, _: VcpuId, _: IntId, trigger: Trigger) -> Trigger {
         trigger
     }
@@ -101,7 +103,7 @@ impl Random {
 
 impl Shared {
     fn write(&self, me: u16, hw: &Cpu<'_>, offset: u64, value: u64) {
-        self.gic.write(VcpuId(me), Frame::Distributor, offset, AccessSize::Word, value, hw).unwrap();
+        seat(&self.gic, me).write(Frame::Distributor, offset, AccessSize::Word, value, hw).unwrap();
     }
 
     /// EL2 takes kick and maintenance interrupt; then the guest takes one interrupt, and does something more
@@ -154,17 +156,17 @@ impl Shared {
             0..=2 => {
                 let (to, id) = (random.below(CPUS as u64), random.below(4));
                 self.sgi_due[to as usize][id as usize].store(true, SeqCst);
-                self.gic.send_sgi_v3(VcpuId(me), SgiRegister::Sgi0, id << 24 | 1 << to, hw);
+                send_sgi(&self.gic, VcpuId(me), SgiRegister::Sgi0, id << 24 | 1 << to, hw);
             }
             3 => self.write(me, hw, ENABLE + 4, bit),
             4 => self.write(me, hw, DISABLE + 4, bit),
             5 => {
                 let to = random.below(CPUS as u64);
                 let offset = 0x6000 + u64::from(id) * 8;
-                self.gic.write(VcpuId(me), Frame::Distributor, offset, AccessSize::Double, to, hw).unwrap();
+                seat(&self.gic, me).write(Frame::Distributor, offset, AccessSize::Double, to, hw).unwrap();
             }
             6 => {
-                self.gic.read(VcpuId(me), Frame::Distributor, SET_ACTIVE + 4, AccessSize::Word, hw).unwrap();
+                seat(&self.gic, me).read(Frame::Distributor, SET_ACTIVE + 4, AccessSize::Word, hw).unwrap();
             }
             _ => self.write(me, hw, CLEAR_PENDING + 4, 1 << 30),
         }
@@ -179,8 +181,8 @@ impl Shared {
         };
         self.gic.vcpu_on(VcpuId(me), &hw);
         let base = u64::from(me) * 0x2_0000 + 0x1_0000;
-        self.gic
-            .write(VcpuId(me), Frame::Redistributor, base + ENABLE, AccessSize::Word, 0xffff, &hw)
+        seat(&self.gic, me)
+            .write(Frame::Redistributor, base + ENABLE, AccessSize::Word, 0xffff, &hw)
             .unwrap();
         let mut random = Random(0x9e37_79b9_7f4a_7c15 ^ u64::from(me) << 40);
         for _ in 0..ROUNDS {

@@ -181,14 +181,14 @@ fn odd_accesses_neither_panic_nor_do_anything() {
     let hw = machine.board.on(0);
     for offset in 0..0x1000u64 {
         for size in [Byte, Half, Word, Double] {
-            let read = machine.gic.read(VcpuId(0), Distributor, offset, size, &hw);
-            let write = machine.gic.write(VcpuId(0), Distributor, offset, size, u64::MAX, &hw);
-            let aligned = offset % size as u64 == 0;
+            let read = seat(&machine.gic, 0).read(Distributor, offset, size, &hw);
+            let write = seat(&machine.gic, 0).write(Distributor, offset, size, u64::MAX, &hw);
+            let aligned = offset % size.bytes() == 0;
             assert_eq!((read.is_ok(), write.is_ok()), (aligned, aligned), "{offset:#x} {size:?}");
         }
     }
-    assert_eq!(machine.gic.read(VcpuId(0), Distributor, 0x1000, Word, &hw), Err(Fault));
-    assert_eq!(machine.gic.read(VcpuId(0), Redistributor, 0, Word, &hw), Err(Fault));
-    assert_eq!(machine.gic.write(VcpuId(0), Redistributor, 0, Word, 0, &hw), Err(Fault));
+    assert_eq!(seat(&machine.gic, 0).read(Distributor, 0x1000, Word, &hw), Err(Fault));
+    assert_eq!(seat(&machine.gic, 0).read(Redistributor, 0, Word, &hw), Err(Fault));
+    assert_eq!(seat(&machine.gic, 0).write(Redistributor, 0, Word, 0, &hw), Err(Fault));
     machine.settle();
 }

@@ -111,8 +111,8 @@ fn priorities_keep_their_implemented_bits_at_every_size() {
     let config = Config { priority_bits: 8, ..Config::new(V3) };
     let gic = Gic::new(config, vcpus, spis, banks, &[]).unwrap();
     let board = Board::new(1, 4);
-    gic.write(VcpuId(0), Distributor, 0x420, Word, 0x1234_5678, &board.on(0)).unwrap();
-    assert_eq!(gic.read(VcpuId(0), Distributor, 0x420, Word, &board.on(0)), Ok(0x1234_5678));
+    seat(&gic, 0).write(Distributor, 0x420, Word, 0x1234_5678, &board.on(0)).unwrap();
+    assert_eq!(seat(&gic, 0).read(Distributor, 0x420, Word, &board.on(0)), Ok(0x1234_5678));
 }
 
 #[test]
@@ -210,7 +210,7 @@ fn messages() {
 #[test]
 fn software_generated_interrupts_by_register_and_group() {
     let machine = machine(6);
-    let send = |register, value| machine.gic.send_sgi_v3(VcpuId(0), register, value, &machine.board.on(0));
+    let send = |register, value| send_sgi(&machine.gic, VcpuId(0), register, value, &machine.board.on(0));
     for cpu in 0..6u64 {
         machine.write_as(0, Redistributor, sgi_base(cpu, ENABLE), Word, 0xffff);
         machine.write_as(0, Redistributor, sgi_base(cpu, 0x80), Word, 0x00f0);
@@ -269,9 +269,9 @@ fn odd_accesses_neither_panic_nor_do_anything() {
     for (frame, end) in [(Distributor, 0x1_0000u64), (Redistributor, 0x4_0000)] {
         for offset in (0..end).filter(|offset| offset % 0x4000 < 0x10 || offset % 251 == 0) {
             for size in [Byte, Half, Word, Double] {
-                let read = machine.gic.read(VcpuId(0), frame, offset, size, &hw);
-                let write = machine.gic.write(VcpuId(0), frame, offset, size, hostile, &hw);
-                let aligned = offset % size as u64 == 0;
+                let read = seat(&machine.gic, 0).read(frame, offset, size, &hw);
+                let write = seat(&machine.gic, 0).write(frame, offset, size, hostile, &hw);
+                let aligned = offset % size.bytes() == 0;
                 assert_eq!(
                     (read.is_ok(), write.is_ok()),
                     (aligned, aligned),
@@ -280,11 +280,11 @@ fn odd_accesses_neither_panic_nor_do_anything() {
             }
         }
         for offset in [end, end + 8, u64::MAX - 7, 1 << 40] {
-            assert_eq!(machine.gic.read(VcpuId(0), frame, offset, Word, &hw), Err(Fault));
-            assert_eq!(machine.gic.write(VcpuId(0), frame, offset, Byte, 1, &hw), Err(Fault));
+            assert_eq!(seat(&machine.gic, 0).read(frame, offset, Word, &hw), Err(Fault));
+            assert_eq!(seat(&machine.gic, 0).write(frame, offset, Byte, 1, &hw), Err(Fault));
         }
     }
-    assert_eq!(machine.gic.read(VcpuId(7), Distributor, 0, Word, &hw), Err(Fault));
+    assert!(machine.gic.seat(VcpuId(7)).is_none());
     machine.settle();
     let _: (AccessSize, Frame) = (Word, Distributor);
 }
@@ -295,13 +295,13 @@ fn the_most_and_the_least() {
     let gic = Gic::new(Config::new(V3), vcpus, spis, banks, &[int(1019)]).unwrap();
     let board = Board::new(130, 16);
     let hw = board.on(129);
-    assert_eq!(gic.read(VcpuId(129), Distributor, 4, Word, &hw).unwrap() & 0x1f, 31);
-    gic.write(VcpuId(129), Distributor, 0x17c, Word, u64::MAX, &hw).unwrap();
-    assert_eq!(gic.read(VcpuId(129), Distributor, 0x17c, Word, &hw), Ok(0x0fff_ffff));
-    gic.write(VcpuId(129), Distributor, 0x7fd8, Double, 0x2001, &hw).unwrap();
-    assert_eq!(gic.read(VcpuId(129), Distributor, 0x7fd8, Double, &hw), Ok(0x2001));
-    gic.write(VcpuId(129), Distributor, 0x7fe0, Double, 0x2001, &hw).unwrap();
-    assert_eq!(gic.read(VcpuId(129), Distributor, 0x7fe0, Double, &hw), Ok(0));
+    assert_eq!(seat(&gic, 129).read(Distributor, 4, Word, &hw).unwrap() & 0x1f, 31);
+    seat(&gic, 129).write(Distributor, 0x17c, Word, u64::MAX, &hw).unwrap();
+    assert_eq!(seat(&gic, 129).read(Distributor, 0x17c, Word, &hw), Ok(0x0fff_ffff));
+    seat(&gic, 129).write(Distributor, 0x7fd8, Double, 0x2001, &hw).unwrap();
+    assert_eq!(seat(&gic, 129).read(Distributor, 0x7fd8, Double, &hw), Ok(0x2001));
+    seat(&gic, 129).write(Distributor, 0x7fe0, Double, 0x2001, &hw).unwrap();
+    assert_eq!(seat(&gic, 129).read(Distributor, 0x7fe0, Double, &hw), Ok(0));
 
     let (vcpus, spis, banks) = storage(9, 64);
     let refuse = |config, spis, owned: &[u32]| {
