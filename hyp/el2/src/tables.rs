@@ -293,11 +293,13 @@ pub mod stage1 {
     /// AP\[1\] is RES1 in a translation regime with one exception level.
     const RES1: u64 = 1 << 6;
     const DEVICE_INDEX: u64 = 1 << 2;
+    const UNCACHED_INDEX: u64 = 2 << 2;
     /// XN: no execution at EL2.
     pub const EXECUTE_NEVER: u64 = 1 << 54;
 
-    /// Attribute 0: Normal, inner and outer write-back, allocating. Attribute 1: Device-nGnRE.
-    pub const MAIR: u64 = 0x04ff;
+    /// Attribute 0: Normal, inner and outer write-back, allocating. Attribute 1: Device-nGnRE. Attribute 2:
+    /// Normal, non-cacheable.
+    pub const MAIR: u64 = 0x44_04ff;
 
     /// Code: read and execute.
     pub const TEXT: u64 = ACCESSED | INNER_SHAREABLE | RES1 | READ_ONLY;
@@ -305,6 +307,8 @@ pub mod stage1 {
     pub const CONSTANT: u64 = TEXT | EXECUTE_NEVER;
     /// Variables, stacks and heap: read and write.
     pub const DATA: u64 = ACCESSED | INNER_SHAREABLE | RES1 | EXECUTE_NEVER;
+    /// A guest's memory: read and write, past the caches.
+    pub const UNCACHED: u64 = ACCESSED | RES1 | UNCACHED_INDEX | EXECUTE_NEVER;
     /// Registers of a device: read and write.
     pub const DEVICE: u64 = ACCESSED | RES1 | DEVICE_INDEX | EXECUTE_NEVER;
 }

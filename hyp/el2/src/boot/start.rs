@@ -5,7 +5,6 @@ use super::entry;
 use crate::cpu::{self, Cpu};
 use crate::memory::Window;
 use crate::read_register;
-use crate::registers::dsb_sy;
 use crate::system::System;
 use bulkhead_plan::board::Start;
 use bulkhead_types::{Hpa, Range};
@@ -51,9 +50,8 @@ fn release(at: Hpa, entry: u64) -> Option<()> {
     let mut window = unsafe { Window::open(frames) }?;
     // The CPU may look at any time, without an event, and goes to the first address that is not zero.
     window.store_word(entry.to_le())?;
-    // Cleans it to the point of coherency.
+    // Completes the store, to memory.
     drop(window);
-    dsb_sy();
     // SAFETY: signals an event, and touches nothing.
     unsafe { core::arch::asm!("sev", options(nostack, preserves_flags)) };
     Some(())

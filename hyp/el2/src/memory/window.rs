@@ -4,9 +4,15 @@
 //!
 //! A window is 2 MiB of addresses above every physical one, with a table of its own, so opening it
 //! takes neither memory nor a lock, and two CPUs never touch the same descriptors.
+//!
+//! It goes past the caches, as the guest does when it starts. Through the caches, a line could be fetched
+//! on speculation between its cleaning and the end of the mapping, and hide what the guest stores before
+//! it turns its caches on: after a reset a CPU's caches hold nothing (Arm ARM, B2.8 on mismatched
+//! attributes).
 
 use super::{TABLES, TablePages, publish_tables};
 use crate::cpu;
+use crate::registers::dsb_sy;
 use alloc::vec::Vec;
 use bulkhead_el2::tables::{MapError, TableMemory, page_descriptor, stage1};
 use bulkhead_types::{CpuIndex, Hpa, PAGE_SIZE, Range};
@@ -76,8 +82,8 @@ pub struct Window {
 }
 
 impl Window {
-    /// Opens this CPU's window on the start of `frames`, on 2 MiB at most, and says how many bytes of
-    /// `frames` it shows.
+    /// Opens this CPU's window on the start of `frames`, on 2 MiB at most. What of it was in a cache is
+    /// written back first, or it could be later, over what is stored here.
     ///
     /// # Safety
     /// The frames belong to a partition none of whose vCPUs runs, and no other window shows them.
@@ -90,10 +96,11 @@ impl Window {
         let first = frames.start().0.saturating_sub(offset);
         for page in 0..pages {
             let frame = Hpa(first.saturating_add((page as u64).saturating_mul(PAGE_SIZE)));
-            TablePages.write(table, page, page_descriptor(frame, stage1::DATA));
+            TablePages.write(table, page, page_descriptor(frame, stage1::UNCACHED));
         }
         publish_tables();
         let base = BASE.saturating_add(u64::from(cpu).saturating_mul(SIZE)).saturating_add(offset);
+        super::clean(base, size);
         Some(Self { table, base, size, pages })
     }
 
@@ -122,9 +129,9 @@ impl Window {
 }
 
 impl Drop for Window {
-    /// Writes back what was stored, so that a guest with its caches off sees it, and closes the window.
+    /// Completes what was stored, and closes the window.
     fn drop(&mut self) {
-        super::clean(self.base, self.size);
+        dsb_sy();
         for page in 0..self.pages {
             TablePages.write(self.table, page, 0);
         }
