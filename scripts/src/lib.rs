@@ -14,7 +14,7 @@
 //! | [`machine`] | a running board: wait, type, end, and the verdict |
 //! | [`play`], [`player`] | the session language and its interpreter |
 //! | [`display`], [`terminal`] | what the user sees and types |
-//! | [`run`], [`suite`], [`bench`] | the commands `run`, `test` and `bench` |
+//! | [`run`], [`suite`], [`bench`] | the commands `run`, `test` and `attack`, and `bench` |
 
 #![forbid(unsafe_code)]
 

@@ -121,6 +121,15 @@ The exit status is 0 if every partition powered itself off.")]
 Each scenario runs on one board, taken in turn, so that every GIC version and CPU model occurs; with --full on all.
 What each test's console said is kept in target/system-tests/NAME/console.log.")]
     Test(suite::Options),
+    /// Have a hostile guest attack, seed by seed, while a witness watches
+    #[command(after_help = "\
+Examples:
+  cargo bulkhead attack --seeds 1000 --every-board       the campaign
+  cargo bulkhead attack --first 17 --seeds 1 --gic 2     one seed again
+  cargo bulkhead attack --threads                        with QEMU's threads, for other races
+
+The console of a seed that fails is kept in target/system-tests/attack-SEED/console.log.")]
+    Attack(Box<suite::attack::Options>),
     /// Count the instructions of everything that leaves a guest
     #[command(
         after_help = "The budgets are in scripts/data/budgets.json; docs/bench.md explains the method."
@@ -174,6 +183,11 @@ fn dispatch(arguments: Arguments) -> Result<ExitCode> {
         Command::Run(options) => run::run(&project, &options)?,
         Command::Test(options) => {
             if !suite::test(&project, &options)? {
+                return Ok(ExitCode::FAILURE);
+            }
+        }
+        Command::Attack(options) => {
+            if !suite::attack::campaign(&project, &options)? {
                 return Ok(ExitCode::FAILURE);
             }
         }

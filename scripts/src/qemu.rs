@@ -86,6 +86,18 @@ impl Default for Options {
     }
 }
 
+impl Options {
+    /// What tells one tested board from another.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match (self.board, self.gic) {
+            (BoardName::Raspi4b, _) => "raspi4b".into(),
+            (BoardName::QemuVirt, Gic::V2) => format!("gicv2-{}", self.cpu),
+            (BoardName::QemuVirt, Gic::V3) => format!("gicv3-{}", self.cpu),
+        }
+    }
+}
+
 /// The command line that boots `image` with `bundle`, if there is one.
 ///
 /// # Errors

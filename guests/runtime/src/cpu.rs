@@ -62,6 +62,12 @@ pub fn unmask_interrupts() {
     unsafe { asm!("msr daifclr, #0xf", options(nostack)) };
 }
 
+/// Keeps IRQ and FIQ out.
+pub fn mask_interrupts() {
+    // SAFETY: masking interrupts changes no memory.
+    unsafe { asm!("msr daifset, #0x3", options(nostack)) };
+}
+
 /// Runs `f` with interrupts masked and puts the mask back as it was.
 pub fn without_interrupts<T>(f: impl FnOnce() -> T) -> T {
     let daif = read_register!("daif");

@@ -87,6 +87,14 @@ impl Machine {
         self.cpus.iter().flatten().copied()
     }
 
+    /// The number behind `NAME=` in `/chosen`'s `bootargs`.
+    #[must_use]
+    pub fn number(&self, name: &str) -> Option<u64> {
+        let arguments = self.tree.find_node("/chosen")?.property("bootargs")?.value_as::<&str>().ok()?;
+        let value = arguments.split(' ').find_map(|word| word.strip_prefix(name)?.strip_prefix('='))?;
+        value.parse().ok()
+    }
+
     fn read_node(&mut self, place: &Place<'_>) {
         let is = |compatible: &[&str]| compatible.iter().any(|name| place.node.is_compatible(name));
         if is(&["arm,gic-v3"]) {

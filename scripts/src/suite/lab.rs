@@ -39,6 +39,14 @@ impl Lab {
         Ok(Self { project: project.clone(), folder, board })
     }
 
+    /// Removes the folder, when nothing in it is worth a look.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn remove(self) -> Result<()> {
+        fs::remove_dir_all(&self.folder).with_context(|| format!("cannot remove {}", self.folder.display()))
+    }
+
     /// The checkout.
     pub fn project(&self) -> &Project {
         &self.project

@@ -4,6 +4,7 @@
 //! A scenario runs on every board with `--full`; else on one of them, taken in turn, so that every GIC
 //! version and every CPU model occurs.
 
+pub mod attack;
 mod bench;
 mod broken;
 mod desk;
@@ -15,7 +16,7 @@ mod scenarios;
 mod shell;
 
 use crate::project::Project;
-use crate::qemu::{self, BoardName, Gic};
+use crate::qemu::{self, Gic};
 use crate::{build, terminal};
 use anyhow::Result;
 use clap::Args;
@@ -86,6 +87,7 @@ fn trials(project: &Project, full: bool) -> Vec<Trial> {
         }
     }
     trials.extend(raspi::chosen().map(|scenario| trial(&project, scenario, &raspi::board())));
+    trials.extend(attack::boards().iter().map(|board| trial(&project, &attack::SCENARIO, board)));
     trials.extend(bench::boards().map(|board| trial(&project, &bench::SCENARIO, &board)));
     trials
 }
@@ -101,14 +103,7 @@ fn boards() -> Vec<qemu::Options> {
 }
 
 fn trial(project: &Arc<Project>, scenario: &Scenario, board: &qemu::Options) -> Trial {
-    let gic = match board.gic {
-        Gic::V2 => "gicv2",
-        Gic::V3 => "gicv3",
-    };
-    let name = match board.board {
-        BoardName::QemuVirt => format!("{}-{gic}-{}", scenario.name, board.cpu),
-        BoardName::Raspi4b => format!("{}-raspi4b", scenario.name),
-    };
+    let name = format!("{}-{}", scenario.name, board.name());
     let (project, board, run, own) = (Arc::clone(project), board.clone(), scenario.run, name.clone());
     Trial::test(name, move || {
         let mut lab = Lab::new(&project, &own, board)?;

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! A hostile guest attacks from a seed, and a witness in the next partition watches: nothing must reach it,
+//! and its wake-ups must not come late.
+//!
+//! All CPUs run on one clock that counts instructions (QEMU's `-icount`), so a seed does the same every time and a
+//! latency is a count. What the hypervisor may add to the witness's worst wake-up is [`BOUND`].
+
+use super::Scenario;
+use super::lab::{Lab, Partition};
+use super::shell::{regex, wait};
+use crate::build;
+use crate::machine::Machine;
+use crate::project::Project;
+use crate::qemu::{self, BoardName};
+use crate::transcript::Line;
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+/// Nanoseconds, that is instructions, by which the attack may delay the witness's worst wake-up: see
+/// docs/threat-model.md for how it was measured.
+const BOUND: u64 = 4_000;
+
+/// When the attack begins and ends, in milliseconds of the board's counter.
+const ATTACK: u64 = 140;
+const END: u64 = 220;
+
+/// The attacker reports this much before the witness.
+const AHEAD: u64 = 10;
+
+/// Seeds that each test of the suite runs.
+const IN_A_TEST: u64 = 2;
+
+/// The scenario of the default test run, on each board.
+pub(super) const SCENARIO: Scenario = Scenario { name: "attack", run: few };
+
+/// What `attack` is told.
+#[derive(Clone, Debug, Args)]
+pub struct Options {
+    /// How many seeds
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub seeds: u64,
+    /// The first of them
+    #[arg(long, value_name = "SEED", default_value_t = 0)]
+    pub first: u64,
+    /// Take boards, interrupt controllers and CPU models in turn, seed by seed
+    #[arg(long)]
+    pub every_board: bool,
+    /// A thread for each CPU instead of one clock: other races, no judgement of latency
+    #[arg(long)]
+    pub threads: bool,
+    /// The board to run on.
+    #[command(flatten)]
+    pub board: qemu::Options,
+}
+
+/// What came of a seed.
+#[derive(Clone, Copy, Debug)]
+struct Outcome {
+    lives: usize,
+    /// Of the lives that reported; a crash does not.
+    steps: u64,
+    wakeups: u64,
+    quiet: u64,
+    attacked: u64,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { lives, steps, wakeups, quiet, attacked } = self;
+        write!(f, "{lives} lives, {steps} steps; {wakeups} wake-ups, the latest by {quiet} ns quiet, ")?;
+        write!(f, "{attacked} ns attacked")
+    }
+}
+
+/// Runs the seeds, a line for each. True if nothing reached any witness.
+///
+/// # Errors
+/// When there is nothing to attack with.
+pub fn campaign(project: &Project, options: &Options) -> Result<bool> {
+    qemu::check_version()?;
+    build::hypervisor(project, false)?;
+    let start = Instant::now();
+    let boards = if options.every_board { boards() } else { vec![options.board.clone()] };
+    let (mut failed, mut worst, mut added) = (Vec::new(), 0, 0);
+    for (seed, board) in
+        (options.first..options.first.saturating_add(options.seeds)).zip(boards.iter().cycle())
+    {
+        let began = Instant::now();
+        let mut lab = Lab::new(project, &format!("attack-{seed}"), board.clone())?;
+        match attack(&mut lab, seed, options.threads) {
+            Ok(outcome) => {
+                println!("seed {seed}: {outcome}; {:.1} s", began.elapsed().as_secs_f64());
+                worst = worst.max(outcome.attacked);
+                added = added.max(outcome.attacked.saturating_sub(outcome.quiet));
+                lab.remove()?;
+            }
+            Err(error) => {
+                println!(
+                    "seed {seed} on {}: FAILED: {error:#}\n  the console: {}",
+                    board.name(),
+                    lab.log().display()
+                );
+                failed.push(seed);
+            }
+        }
+    }
+    let (passed, seconds) = (options.seeds - failed.len() as u64, start.elapsed().as_secs());
+    println!("{passed} passed, {} failed {failed:?}; {seconds} s", failed.len());
+    println!("the witness's latest wake-up under attack: {worst} ns, at most {added} ns later than in quiet");
+    Ok(failed.is_empty())
+}
+
+/// Both virtual interrupt controllers, each with every CPU model; and the Raspberry Pi.
+pub(super) fn boards() -> Vec<qemu::Options> {
+    let pi = qemu::Options { board: BoardName::Raspi4b, ..qemu::Options::default() };
+    super::boards().into_iter().chain([pi]).collect()
+}
+
+fn few(lab: &mut Lab) -> Result<()> {
+    // Another seed on each board, and always the same.
+    let first = lab.board.name().bytes().map(u64::from).sum::<u64>() * IN_A_TEST;
+    for seed in first..first + IN_A_TEST {
+        attack(lab, seed, false).with_context(|| format!("seed {seed}"))?;
+    }
+    Ok(())
+}
+
+/// One seed on the lab's board.
+fn attack(lab: &mut Lab, seed: u64, threads: bool) -> Result<Outcome> {
+    let smp = u32::from(lab.board.smp);
+    let plain = lab.board.extra.clone();
+    if !threads {
+        lab.board.extra.extend(["-icount", "shift=0,sleep=off"].map(Into::into));
+    }
+    let bootargs = |end| format!("bootargs = \"seed={seed} attack={ATTACK} end={end}\";");
+    // A device of its own, so that its interrupt controller has an interrupt of the board's behind it.
+    let device = if lab.board.board == BoardName::QemuVirt { " devices = \"/pl031@9010000\";" } else { "" };
+    let partition =
+        |name, cpus, more| Partition { name, cpus, memory: 16, kernel: name, more, ..Partition::ticker(0) };
+    let partitions = [
+        partition("witness", 0..2, bootargs(END)),
+        partition("hostile", 2..smp, format!("{} restart = \"on-crash\";{device}", bootargs(END - AHEAD))),
+    ];
+    let machine = lab.boot(&partitions);
+    lab.board.extra = plain;
+    let outcome = watch(&mut machine?)?;
+    ensure!(
+        threads || outcome.attacked <= outcome.quiet + BOUND,
+        "the witness wakes too late: {outcome}; allowed are {BOUND} ns more than in quiet"
+    );
+    Ok(outcome)
+}
+
+/// Waits for the witness's verdict.
+fn watch(machine: &mut Machine) -> Result<Outcome> {
+    const LATEST: &str = r"^witness: (?:quiet|attacked): (\d+) wake-ups, the latest by (\d+) ns";
+    let mut stretch = || -> Result<(u64, u64)> {
+        let groups = wait(machine, "witness", &format!("{LATEST}|COMPLAINT.*"), 60)?;
+        ensure!(groups.get(1).is_some_and(|group| !group.is_empty()), "the witness: {}", groups[0]);
+        Ok((groups[1].parse()?, groups[2].parse()?))
+    };
+    let (one, quiet) = stretch()?;
+    let (other, attacked) = stretch()?;
+    let counts = wait(machine, "witness", r"^witness: \d+ interrupts: .*", 30)?;
+    let verdict = wait(machine, "witness", r"^witness: (nothing reached me|COMPLAINT.*)", 30)?;
+    ensure!(verdict[1] == "nothing reached me", "the witness: {}", counts[0]);
+    let limit = machine.patience(Duration::from_secs(30));
+    machine.wait_off("witness", limit)?;
+    // The attacker may have locked itself up; what matters is that the hypervisor has not.
+    let said = regex(r"^hostile: (\d+) steps")?;
+    let steps = |line: &Line| said.captures(&line.text)?.get(1)?.as_str().parse::<u64>().ok();
+    let steps = machine.said("hostile").lines().iter().filter_map(steps).sum::<u64>();
+    let restarts = machine.board().find("hostile").map_or(0, |hostile| hostile.restarts);
+    ensure!(
+        machine.board().fault().is_none(),
+        "{}",
+        machine.board().fault().map_or_else(String::new, |fault| fault.to_string())
+    );
+    machine.kill();
+    Ok(Outcome { lives: restarts + 1, steps, wakeups: one + other, quiet, attacked })
+}
