@@ -182,7 +182,9 @@ impl Attacker {
     fn calls(&mut self) {
         self.fill();
         let function = self.function();
-        self.armour.x[0] = function;
+        // SYSTEM_OFF would end the attack; a reset only this life.
+        self.armour.x[0] = if function & 0xffff_ffff == 0x8400_0008 { 0x8400_0009 } else { function };
+        rescue::prepare(self.machine);
         for n in 1..4 {
             if self.random.one_in(2) {
                 self.armour.x[n] = match self.random.below(5) {

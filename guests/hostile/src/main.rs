@@ -85,7 +85,9 @@ fn attack_with(number: usize) {
         scratch: (guest_runtime::load_address() as u64 & !0xf_ffff) + (8 << 20) + ((number as u64) << 20),
     };
     // Quiet, but not idle: the neighbours are to be measured beside a CPU that works.
-    while physical_ms() < orders.attack {}
+    while physical_ms() < orders.attack {
+        core::hint::spin_loop();
+    }
     loop {
         let now = physical_ms();
         ALIVE[number].store(now.max(1), SeqCst);
@@ -95,7 +97,10 @@ fn attack_with(number: usize) {
             if !ENDING.swap(true, SeqCst) {
                 finish();
             }
-            return;
+            // Whoever came first reports; a return here would power off before it has.
+            loop {
+                cpu::wait_for_event();
+            }
         }
         if ALIVE.iter().any(dead) {
             println!("hostile: {} steps, then a CPU was past help", steps());

@@ -233,7 +233,9 @@ fn main(machine: &'static Machine) {
     enable(0);
     let second = machine.cpus().nth(1).expect("the partition has two CPUs");
     smp::start(1, second, self::second).expect("the second CPU starts");
-    while !READY.load(SeqCst) {}
+    while !READY.load(SeqCst) {
+        core::hint::spin_loop();
+    }
     fill_memory(seed);
     let registers = Registers::set(seed);
 
@@ -250,7 +252,9 @@ fn main(machine: &'static Machine) {
     }
     let final_timer = COUNTS[0].timer.load(SeqCst);
     FINISHED.store(true, SeqCst);
-    while READY.load(SeqCst) {}
+    while READY.load(SeqCst) {
+        core::hint::spin_loop();
+    }
     changed += keep::check_all(seed);
     quiet.print("quiet");
     attacked.print("attacked");

@@ -27,6 +27,12 @@ pub enum Finding {
     ExecutableDevice(Hpa, Owner),
     /// A page that EL2 can write and execute.
     WritableCode(Hpa),
+    /// A page that EL2 can execute, and that is not its code.
+    ForeignCode(Hpa),
+    /// Attributes that nothing is to be mapped with: a wrong memory type or shareability, a reserved bit.
+    Attributes(Hpa, Owner, u64),
+    /// EL2 reaches this frame at another address than its own: a window that was left open.
+    Window(Hpa),
 }
 
 impl fmt::Display for Owner {
@@ -46,23 +52,28 @@ impl fmt::Display for Finding {
             }
             Self::ExecutableDevice(at, owner) => write!(f, "{owner} could execute the device page at {at}"),
             Self::WritableCode(at) => write!(f, "EL2 can write and execute the page at {at}"),
+            Self::ForeignCode(at) => write!(f, "EL2 could execute the page at {at}, which is not its code"),
+            Self::Attributes(at, owner, attributes) => {
+                write!(f, "{owner} maps the page at {at} with attributes {attributes:#x}, which nothing has")
+            }
+            Self::Window(at) => write!(f, "EL2 sees the frame at {at} through a window"),
         }
     }
 }
 
 /// The frames collected so far, and by whom they can be reached.
-#[derive(Default)]
 pub struct Audit {
     claims: Vec<(Range<Hpa>, Owner)>,
+    code: Range<Hpa>,
     banked: Option<Range<Hpa>>,
     finding: Option<Finding>,
 }
 
 impl Audit {
-    /// Nothing collected yet.
+    /// Nothing collected yet. `code` is where EL2's own is.
     #[must_use]
-    pub const fn new() -> Self {
-        Self { claims: Vec::new(), banked: None, finding: None }
+    pub const fn new(code: Range<Hpa>) -> Self {
+        Self { claims: Vec::new(), code, banked: None, finding: None }
     }
 
     /// Names registers of which every CPU sees its own (GICv2's virtual CPU interface, IHI 0048B.b,
@@ -89,24 +100,40 @@ impl Audit {
     /// Takes a leaf of a partition's stage 2.
     pub fn stage2(&mut self, leaf: Leaf, id: PartitionId) {
         let owner = Owner::Partition(id);
-        if stage2::is_device(leaf.attributes) && leaf.attributes & stage2::EXECUTE_NEVER == 0 {
-            self.finding.get_or_insert(Finding::ExecutableDevice(leaf.output, owner));
+        let Leaf { output, attributes, .. } = leaf;
+        let rights = [(true, true), (true, false), (false, true), (false, false)];
+        if stage2::is_device(attributes) && attributes & stage2::EXECUTE_NEVER == 0 {
+            self.finding.get_or_insert(Finding::ExecutableDevice(output, owner));
+        } else if attributes != stage2::DEVICE
+            && !rights.iter().any(|&(write, execute)| attributes == stage2::memory(write, execute))
+        {
+            self.finding.get_or_insert(Finding::Attributes(output, owner, attributes));
         }
-        let Some(range) = Range::<Hpa>::new(leaf.output, leaf.size) else { return };
+        let Some(range) = Range::<Hpa>::new(output, leaf.size) else { return };
         let banked = self.banked.is_some_and(|banked| banked.covers(&range));
-        if !(banked && stage2::is_device(leaf.attributes)) {
+        if !(banked && stage2::is_device(attributes)) {
             self.claim(range, owner);
         }
     }
 
     /// Takes a leaf of EL2's own tables, whose frames are thereby the hypervisor's.
     pub fn stage1(&mut self, leaf: Leaf) {
-        if leaf.attributes & (stage1::READ_ONLY | stage1::EXECUTE_NEVER) == 0 {
-            self.finding.get_or_insert(Finding::WritableCode(leaf.output));
-        }
-        if let Some(range) = Range::<Hpa>::new(leaf.output, leaf.size) {
-            self.claim(range, Owner::Hypervisor);
-        }
+        use stage1::{CONSTANT, DATA, DEVICE, EXECUTE_NEVER, READ_ONLY, TEXT};
+        let Leaf { input, output, size, attributes } = leaf;
+        let Some(range) = Range::<Hpa>::new(output, size) else { return };
+        let finding = if attributes & (READ_ONLY | EXECUTE_NEVER) == 0 {
+            Some(Finding::WritableCode(output))
+        } else if attributes & EXECUTE_NEVER == 0 && !self.code.covers(&range) {
+            Some(Finding::ForeignCode(output))
+        } else if ![TEXT, CONSTANT, DATA, DEVICE].contains(&attributes) {
+            Some(Finding::Attributes(output, Owner::Hypervisor, attributes))
+        } else if input != output.0 {
+            Some(Finding::Window(output))
+        } else {
+            None
+        };
+        self.finding = self.finding.or(finding);
+        self.claim(range, Owner::Hypervisor);
     }
 
     /// The verdict.
@@ -142,13 +169,18 @@ mod tests {
     const A: PartitionId = PartitionId(0);
     const B: PartitionId = PartitionId(1);
 
+    fn code() -> Range<Hpa> {
+        Range::<Hpa>::new(Hpa(0x1000), 0x1000).unwrap()
+    }
+
+    /// Input and output are the same, as in EL2's tables.
     fn leaf(output: u64, size: u64, attributes: u64) -> Leaf {
-        Leaf { input: 0, output: Hpa(output), size, attributes }
+        Leaf { input: output, output: Hpa(output), size, attributes }
     }
 
     #[test]
     fn disjoint_owners_pass() {
-        let mut audit = Audit::new();
+        let mut audit = Audit::new(code());
         audit.stage2(leaf(0x20_0000, 0x20_0000, stage2::MEMORY), A);
         audit.stage2(leaf(0x40_0000, 0x20_0000, stage2::MEMORY), B);
         audit.stage1(leaf(0x1000, 0x1000, stage1::TEXT));
@@ -157,7 +189,7 @@ mod tests {
 
     #[test]
     fn a_frame_of_two_partitions_is_found_behind_a_long_claim() {
-        let mut audit = Audit::new();
+        let mut audit = Audit::new(code());
         audit.stage2(leaf(0, 1 << 30, stage2::MEMORY), A);
         audit.stage2(leaf(0x1000_0000, 0x1000, stage2::MEMORY), B);
         assert_eq!(
@@ -168,7 +200,7 @@ mod tests {
 
     #[test]
     fn the_hypervisors_frames_are_out_of_reach() {
-        let mut audit = Audit::new();
+        let mut audit = Audit::new(code());
         audit.stage1(leaf(0x5000, 0x1000, stage1::DATA));
         audit.stage2(leaf(0x4000, 0x2000, stage2::MEMORY), B);
         assert!(matches!(audit.finish(), Err(Finding::Shared(_, Owner::Partition(B), Owner::Hypervisor))));
@@ -176,7 +208,7 @@ mod tests {
 
     #[test]
     fn a_frame_twice_in_one_partition_is_found() {
-        let mut audit = Audit::new();
+        let mut audit = Audit::new(code());
         audit.stage2(leaf(0x4000, 0x1000, stage2::MEMORY), A);
         audit.stage2(leaf(0x4000, 0x1000, stage2::MEMORY), A);
         assert!(audit.finish().is_err());
@@ -185,7 +217,7 @@ mod tests {
     #[test]
     fn banked_registers_may_be_mapped_by_several_as_a_device_only() {
         for (attributes, passes) in [(stage2::DEVICE, true), (stage2::MEMORY, false)] {
-            let mut audit = Audit::new();
+            let mut audit = Audit::new(code());
             audit.banked(Range::<Hpa>::new(Hpa(0x4000), 0x2000).unwrap());
             audit.stage2(leaf(0x4000, 0x1000, attributes), A);
             audit.stage2(leaf(0x4000, 0x1000, attributes), B);
@@ -193,13 +225,65 @@ mod tests {
         }
     }
 
+    /// Any bit that is not as it should be: memory type, shareability, access flag, rights, reserved.
     #[test]
-    fn attributes_are_checked() {
-        let mut audit = Audit::new();
+    fn a_leaf_of_a_partition_that_is_wrong_is_found() {
+        let owner = Owner::Partition(A);
+        let memory = |write, execute| stage2::memory(write, execute);
+        let right = [
+            stage2::DEVICE,
+            memory(true, true),
+            memory(true, false),
+            memory(false, true),
+            memory(false, false),
+        ];
+        for bit in (2..12).chain(50..64).map(|bit| 1_u64 << bit) {
+            for attributes in right.map(|right| right ^ bit) {
+                let mut audit = Audit::new(code());
+                audit.stage2(leaf(0x4000, 0x1000, attributes), A);
+                assert_eq!(audit.finish().is_ok(), right.contains(&attributes), "{attributes:#x}");
+            }
+        }
+        let mut audit = Audit::new(code());
         audit.stage2(leaf(0x4000, 0x1000, stage2::DEVICE & !stage2::EXECUTE_NEVER), A);
-        assert_eq!(audit.finish(), Err(Finding::ExecutableDevice(Hpa(0x4000), Owner::Partition(A))));
-        let mut audit = Audit::new();
-        audit.stage1(leaf(0x4000, 0x1000, stage1::DATA & !stage1::EXECUTE_NEVER));
-        assert_eq!(audit.finish(), Err(Finding::WritableCode(Hpa(0x4000))));
+        assert_eq!(audit.finish(), Err(Finding::ExecutableDevice(Hpa(0x4000), owner)));
+    }
+
+    #[test]
+    fn a_leaf_of_el2_that_is_wrong_is_found() {
+        use stage1::{CONSTANT, DATA, DEVICE, EXECUTE_NEVER, TEXT};
+        let at = |address| Hpa(address);
+        let odd = DATA ^ 1 << 8;
+        for (leaf, finding) in [
+            (leaf(0x4000, 0x1000, DATA & !EXECUTE_NEVER), Finding::WritableCode(at(0x4000))),
+            (leaf(0x4000, 0x1000, DEVICE & !EXECUTE_NEVER), Finding::WritableCode(at(0x4000))),
+            (leaf(0x4000, 0x1000, TEXT), Finding::ForeignCode(at(0x4000))),
+            (leaf(0x1000, 0x2000, TEXT), Finding::ForeignCode(at(0x1000))),
+            (leaf(0x4000, 0x1000, odd), Finding::Attributes(at(0x4000), Owner::Hypervisor, odd)),
+            (Leaf { input: 1 << 47, ..leaf(0x4000, 0x1000, CONSTANT) }, Finding::Window(at(0x4000))),
+        ] {
+            let mut audit = Audit::new(code());
+            audit.stage1(leaf);
+            assert_eq!(audit.finish(), Err(finding));
+        }
+    }
+
+    /// The builder's own tables, with one descriptor after another broken in place.
+    #[test]
+    fn a_broken_table_is_found() {
+        use crate::tables::{Geometry, Tables, tests::Pages};
+        let mut one = Tables::new(Pages::new(64), Geometry::stage2(40)).unwrap();
+        let mut other = Tables::new(Pages::new(64), Geometry::stage2(40)).unwrap();
+        one.map(0x4000_0000, Hpa(0x8000_0000), 0x40_1000, stage2::MEMORY).unwrap();
+        other.map(0x4000_0000, Hpa(0x9000_0000), 0x40_1000, stage2::MEMORY).unwrap();
+        let judge = |one: &Tables<Pages>, other: &Tables<Pages>| {
+            let mut audit = Audit::new(code());
+            one.leaves(&mut |leaf| audit.stage2(leaf, A));
+            other.leaves(&mut |leaf| audit.stage2(leaf, B));
+            audit.finish()
+        };
+        assert_eq!(judge(&one, &other), Ok(()));
+        other.map(0x4040_1000, Hpa(0x8040_0000), 0x1000, stage2::MEMORY).unwrap();
+        assert!(matches!(judge(&one, &other), Err(Finding::Shared(Hpa(0x8040_0000), ..))));
     }
 }

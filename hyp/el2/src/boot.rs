@@ -332,7 +332,9 @@ fn list_cpus(board: &Board, plan: &bulkhead_plan::plan::Plan, working: Range<Hpa
 
 /// Walks every finished table, EL2's and the partitions', and refuses if two owners reach one frame.
 fn audit(system: &System, gic: &Gic) -> Result<(), Refusal> {
-    let mut audit = Audit::new();
+    let image = entry::layout();
+    let code = image.rodata.checked_sub(image.text).and_then(|size| Range::<Hpa>::new(Hpa(image.text), size));
+    let mut audit = Audit::new(code.ok_or_else(|| Refusal::from("the hypervisor's code is nowhere"))?);
     if let Gic::V2 { virtual_cpu_interface, .. } = gic {
         audit.banked(*virtual_cpu_interface);
     }

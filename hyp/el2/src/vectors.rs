@@ -59,16 +59,13 @@ global_asm!(
     r#"
     .macro fatal kind
     .balign 128
-    // EL2 itself took an exception, perhaps for want of stack: report it on a stack of its own. The
-    // guest's SP_EL0 and TPIDRRO_EL0 serve as scratch; no guest will run again.
+    // EL2 itself took an exception, perhaps for want of stack: report it on a stack of its own. Registers of
+    // the guest's serve as scratch; it will not run again.
     msr     sp_el0, x0
     mov     x0, sp
     msr     tpidrro_el0, x0
-    adrp    x0, emergency_stack + {emergency_stack_size} - 256
-    add     x0, x0, :lo12:emergency_stack + {emergency_stack_size} - 256
-    mov     sp, x0
-    mrs     x0, sp_el0
-    stp     x0, x1, [sp]
+    msr     tpidr_el0, x1
+    msr     tpidr_el1, x2
     mov     x0, #\kind
     b       report_fault
     .endm
@@ -261,8 +258,26 @@ return_from_all:
     str     x30, [sp, #152]
     return
 
+    // There is one emergency stack, for the first fault of all: the board stops for it. Another CPU's, or one
+    // while the report is made, only stops its CPU. Before translation is on, exclusives may not work (Arm ARM,
+    // B2.12.5), and the boot CPU is alone.
 report_fault:
+    mrs     x1, sctlr_el2
+    tbz     x1, #0, 2f
+    adrp    x1, emergency_stack_free
+    add     x1, x1, :lo12:emergency_stack_free
+1:  ldaxr   w2, [x1]
+    cbz     w2, 3f
+    stxr    w2, wzr, [x1]
+    cbnz    w2, 1b
+2:  adrp    x1, emergency_stack + {emergency_stack_size} - 256
+    add     x1, x1, :lo12:emergency_stack + {emergency_stack_size} - 256
+    mov     sp, x1
+    mrs     x1, tpidr_el0
+    mrs     x2, tpidr_el1
     stp     x2, x3, [sp, #16]
+    mrs     x2, sp_el0
+    stp     x2, x1, [sp]
     stp     x4, x5, [sp, #32]
     stp     x6, x7, [sp, #48]
     stp     x8, x9, [sp, #64]
@@ -280,6 +295,14 @@ report_fault:
     stp     x30, x1, [sp, #240]
     mov     x1, sp
     b       {fault}
+3:  wfi
+    b       3b
+
+    .pushsection .data.emergency, "aw"
+    .balign 4
+emergency_stack_free:
+    .word   1
+    .popsection
 
     // enter_guest(frame, entry, pstate, x0) -> !: a fresh start, with nothing of EL2's or of a former
     // life left in the registers. The FP registers are given to the guest, so they are cleared too.
