@@ -81,8 +81,15 @@ impl Line {
     }
 
     /// Moves what waits into the UART as far as there is room.
-    #[inline]
+    #[inline(always)]
     pub fn refill(&mut self) {
+        if !self.waiting.is_empty() {
+            self.move_waiting();
+        }
+    }
+
+    #[inline(never)]
+    fn move_waiting(&mut self) {
         while self.uart.room() > 0
             && let Some(byte) = self.waiting.pop_front()
         {
@@ -90,6 +97,7 @@ impl Line {
         }
     }
 }
+
 
 /// Where a guest sees its virtual interrupt controller.
 pub struct GicFrames {

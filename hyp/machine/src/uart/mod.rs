@@ -111,7 +111,16 @@ impl Uart {
 
     /// A load of `size` at `offset` bytes from the start of its page. Registers are 32 bits wide; a
     /// narrower load gets its part of one, a wider load two of them. What is no register reads as zero.
+    #[inline]
     pub fn read(&mut self, offset: u64, size: Size) -> u64 {
+        if offset == offset::FR && size == Size::Word {
+            // What a driver asks before each byte.
+            return self.flags().into();
+        }
+        self.read_any(offset, size)
+    }
+
+    fn read_any(&mut self, offset: u64, size: Size) -> u64 {
         if size == Size::Double {
             let low = self.read_register(offset & !7);
             let high = self.read_register(offset & !7 | 4);
@@ -124,7 +133,15 @@ impl Uart {
 
     /// A store of `size` at `offset`. Returns the byte that goes out, if one does. A store that does not
     /// begin at a register is lost.
+    #[inline]
     pub fn write(&mut self, offset: u64, size: Size, value: u64) -> Option<u8> {
+        if offset == offset::DR && size != Size::Double {
+            return self.write_data(value as u8);
+        }
+        self.write_any(offset, size, value)
+    }
+
+    fn write_any(&mut self, offset: u64, size: Size, value: u64) -> Option<u8> {
         if offset & 3 != 0 {
             return None;
         }
