@@ -98,7 +98,6 @@ impl Line {
     }
 }
 
-
 /// Where a guest sees its virtual interrupt controller.
 pub struct GicFrames {
     /// GICD.
