@@ -84,6 +84,16 @@ impl Board {
         }
     }
 
+    /// As new, with the same CPUs and list registers.
+    #[allow(dead_code, reason = "for the fuzz targets, which use one board for many inputs")]
+    pub fn clear(&self) {
+        for cpu in &self.cpus {
+            let lists = cpu.borrow().lists.len();
+            cpu.replace(Self::new(1, lists).cpus.remove(0).into_inner());
+        }
+        self.shared.replace(vec![Physical::default(); 1024]);
+    }
+
     pub fn on(&self, cpu: usize) -> On<'_> {
         On { board: self, cpu }
     }
