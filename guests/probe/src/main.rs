@@ -15,6 +15,7 @@ mod memory;
 mod power;
 mod registers;
 mod report;
+mod walks;
 
 use guest_runtime::machine::Machine;
 use guest_runtime::{cpu, gic, println};
@@ -39,6 +40,7 @@ fn main(machine: &'static Machine) {
     registers::probe(&mut report);
     memory::probe(&mut report, machine);
     instructions::probe(&mut report, machine);
+    walks::probe(&mut report, machine, hypervisor);
     interrupts::probe(&mut report, machine);
     power::probe(&mut report, machine, hypervisor);
     report.finish();

@@ -32,7 +32,7 @@ pub fn probe(report: &mut Report, machine: &Machine) {
 }
 
 /// A page that the tree says nothing of, below all memory and away from the devices.
-fn hole(machine: &Machine) -> usize {
+pub fn hole(machine: &Machine) -> usize {
     // QEMU's virt and its like have nothing between the platform bus and PCI; any other machine has
     // nothing just below the top of the 39 bits that we map.
     let root = machine.tree.root();

@@ -140,7 +140,7 @@ pub struct Partition {
     pub name: &'static str,
     /// Its CPUs.
     pub cpus: Range<u32>,
-    /// Its memory in MiB, from guest address 0x4000_0000.
+    /// Its memory in MiB, from guest address 0x4000_0000 if it is not identity-mapped.
     pub memory: u32,
     /// Its kernel image.
     pub kernel: &'static str,
@@ -182,7 +182,7 @@ pub fn overlay(partitions: &[Partition]) -> String {
         let _ = writeln!(
             text,
             "\t\t{name} {{\n\t\t\tcompatible = \"bulkhead,partition\";\n\t\t\tcpus = <{}>;\n\
-             \t\t\tmemory = <0x0 0x40000000 0x0 {:#x}>;\n\t\t\tkernel = \"{kernel}\";\n\t\t\t{ramdisk}{more}\n\t\t}};",
+             \t\t\tmemory = <0x0 {:#x}>;\n\t\t\tkernel = \"{kernel}\";\n\t\t\t{ramdisk}{more}\n\t\t}};",
             cpus.join(" "),
             u64::from(*memory) << 20,
         );
