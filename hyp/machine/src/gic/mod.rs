@@ -34,6 +34,8 @@
 //!   (disabled, re-routed) before the guest acknowledges it.
 //! - With more active interrupts than list registers, EOImode 0 and interrupts made active through ISACTIVER among
 //!   them, an end that names none in a list register is taken to be of the highest priority.
+//! - A shared interrupt that one vCPU acknowledged and another deactivates through its own ICC_DIR_EL1 or GICV_DIR (EOImode 1)
+//!   stays active: the virtual CPU interface looks in its own list registers only. ICACTIVER frees it.
 //! - What one vCPU writes to ISACTIVER and ICACTIVER of an interrupt that another holds takes effect when the kick
 //!   gets there. So does disabling, which GICD_CTLR.RWP and GICR_CTLR.RWP show.
 //!
