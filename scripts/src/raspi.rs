@@ -6,7 +6,7 @@ use crate::project::Project;
 use crate::qemu::Options;
 use anyhow::{Context, Result, ensure};
 use bulkhead_plan::early::{self, ConsoleKind};
-use dtoolkit::fdt::Fdt;
+use bulkhead_plan::tree::Blob;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -57,8 +57,8 @@ pub fn arguments(command: &mut Command, project: &Project, options: &Options) ->
 fn console(tree: &Path) -> Result<ConsoleKind> {
     let name = tree.display();
     let bytes = fs::read(tree).with_context(|| format!("cannot read the device tree {name}"))?;
-    let fdt = Fdt::new(&bytes).map_err(|error| anyhow::anyhow!("{name} is no device tree: {error}"))?;
-    let console = early::console(&fdt).with_context(|| {
+    let blob = Blob::new(&bytes).with_context(|| format!("{name} is no device tree"))?;
+    let console = early::console(&blob).with_context(|| {
         format!(
             "{name}: /chosen/stdout-path names neither a PL011 nor the mini UART, so nothing could be seen"
         )

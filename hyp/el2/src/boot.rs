@@ -22,24 +22,18 @@ use bulkhead_plan::board::{Board, Conduit, Gic};
 use bulkhead_plan::bundle::Bundle;
 use bulkhead_plan::early::{self, ConsoleKind};
 use bulkhead_plan::error::Errors;
-use bulkhead_plan::tree::blob_size;
-use bulkhead_plan::{Planned, plan_fdt};
+use bulkhead_plan::tree::{Blob, blob_size};
+use bulkhead_plan::{Planned, plan_board};
 use bulkhead_platform::firmware::Firmware;
 use bulkhead_platform::gic::v2::GicV2;
 use bulkhead_platform::gic::v3::{GicV3, Redistributor, find_redistributor};
 use bulkhead_platform::serial::Model;
 use bulkhead_types::{CpuIndex, Hpa, PAGE_SIZE, PartitionId, Range};
-use dtoolkit::fdt::Fdt;
 use log::{error, info};
 
 /// Where to speak when no tree says: the PL011 of QEMU's virt board. A guess that costs nothing, for
 /// without a tree the alternative is silence.
 const FALLBACK_CONSOLE: console::Place = (Model::Pl011, 0x0900_0000);
-
-/// Bytes of heap for planning and for all that lives on: a share for the board, and one for each CPU
-/// (vCPU state, stage-2 tables, guest tree).
-const HEAP: u64 = 1 << 20;
-const HEAP_PER_CPU: u64 = 128 << 10;
 
 /// Why nothing was started: sentences for the console.
 pub struct Refusal(Vec<String>);
@@ -80,27 +74,26 @@ pub extern "C" fn start(tree: u64) -> ! {
         speak("error: the board's device tree overlaps the hypervisor's image; nothing was started");
         panic::halt_cpu();
     }
-    let blob = memory::constant_bytes(place);
-    let fdt = Fdt::new(blob);
-    if start_console(fdt.as_ref().ok()).is_err() {
+    let blob = Blob::new(memory::constant_bytes(place));
+    if start_console(blob.as_ref()).is_err() {
         panic::halt_cpu();
     }
-    let Ok(fdt) = fdt else {
+    let Some(blob) = blob else {
         refuse_early(format_args!("the board's device tree is malformed"));
     };
-    power::find(&fdt);
+    power::find(&blob);
     info!("Bulkhead {}", env!("CARGO_PKG_VERSION"));
-    match boot(&fdt, place) {
+    match boot(&blob, place) {
         Ok(system) => run(system),
         Err(refusal) => refuse(refusal),
     }
 }
 
 /// Everything between the console's first word and the first guest.
-fn boot(fdt: &Fdt<'static>, tree: Range<Hpa>) -> Result<&'static System, Refusal> {
+fn boot(blob: &Blob<'_>, tree: Range<Hpa>) -> Result<&'static System, Refusal> {
     // Until there is a heap, no error may need one.
-    let bundle_place = early::bundle(fdt);
-    let (image, working) = take_working_memory(fdt, tree, bundle_place);
+    let bundle_place = early::bundle(blob);
+    let (image, working) = take_working_memory(blob, tree, bundle_place);
     let bundle_place = bundle_place.ok_or(
         "no bundle: pass one as the initial ramdisk (/chosen/linux,initrd-start and -end in the board's tree)",
     )?;
@@ -113,7 +106,7 @@ fn boot(fdt: &Fdt<'static>, tree: Range<Hpa>) -> Result<&'static System, Refusal
         (tree, "the board's tree"),
         (bundle_place, "the bundle"),
     ];
-    let Planned { board, plan } = plan_fdt(fdt, &bundle, taken)?;
+    let Planned { board, plan } = plan_board(memory::constant_bytes(tree), &bundle, taken)?;
     report::describe(&board, &plan);
 
     let controller = start_interrupt_controller(&board)?;
@@ -189,8 +182,8 @@ fn refuse(Refusal(sentences): Refusal) -> ! {
 pub extern "C" fn wrong_level(tree: u64) -> ! {
     let level = read_register!("currentel") >> 2 & 0b11;
     let place = find_tree(tree).map(memory::constant_bytes);
-    let fdt = place.and_then(|blob| Fdt::new(blob).ok());
-    let console = fdt.as_ref().and_then(early::console).map(place_of);
+    let blob = place.and_then(Blob::new);
+    let console = blob.as_ref().and_then(early::console).map(place_of);
     // SAFETY: translation is off, so the registers can be reached; nothing else uses them.
     unsafe {
         console::early_words(
@@ -202,8 +195,8 @@ pub extern "C" fn wrong_level(tree: u64) -> ! {
         );
     }
     // EL3 has nobody to call.
-    if let (1, Some(fdt)) = (level, &fdt) {
-        power::off_untranslated(fdt);
+    if let (1, Some(blob)) = (level, &blob) {
+        power::off_untranslated(blob);
     }
     panic::halt_cpu()
 }
@@ -228,8 +221,8 @@ fn image_range() -> Option<Range<Hpa>> {
 }
 
 /// Makes the tree's console the log's.
-fn start_console(fdt: Option<&Fdt<'_>>) -> Result<(), MapError> {
-    let place = fdt.and_then(early::console).map_or(FALLBACK_CONSOLE, place_of);
+fn start_console(blob: Option<&Blob<'_>>) -> Result<(), MapError> {
+    let place = blob.and_then(early::console).map_or(FALLBACK_CONSOLE, place_of);
     // No port has more registers than fit into the page that is mapped at least.
     memory::map_device(Range::<Hpa>::new(Hpa(place.1 as u64), 1).ok_or(MapError::OutOfRange)?)?;
     // SAFETY: mapped just now as Device memory, for ever; this is the only call.
@@ -257,19 +250,17 @@ fn firmware(board: &Board) -> Firmware {
 
 /// Finds memory for stacks and heap, and starts the heap. Returns where the image is and what was found.
 fn take_working_memory(
-    fdt: &Fdt<'_>,
+    blob: &Blob<'_>,
     tree: Range<Hpa>,
     bundle: Option<Range<Hpa>>,
 ) -> (Range<Hpa>, Range<Hpa>) {
-    let cpus = early::cpu_count(fdt).max(1);
-    let size = memory::stacks_size(cpus)
-        .saturating_add(HEAP)
-        .saturating_add(HEAP_PER_CPU.saturating_mul(cpus as u64));
+    let cpus = early::cpu_count(blob).max(1);
+    let size = early::working_size(cpus);
     let Some(image) = image_range() else {
         refuse_early(format_args!("the hypervisor's image lies at the end of the address space"));
     };
     let taken = [image, tree, bundle.unwrap_or(image)];
-    let Some(working) = early::free_range(fdt, &taken, size, PAGE_SIZE) else {
+    let Some(working) = early::free_range(blob, &taken, size, PAGE_SIZE) else {
         refuse_early(format_args!(
             "too little memory: the hypervisor needs {} KiB in one piece, and the board has not so much free",
             size >> 10

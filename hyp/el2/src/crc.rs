@@ -14,13 +14,19 @@ pub fn best() -> Crc32 {
 /// Goes on from the CRC `earlier` (0 at first) with `bytes`.
 fn instructions(earlier: u32, bytes: &[u8]) -> u32 {
     let mut crc = !earlier;
-    let (words, rest) = bytes.as_chunks::<8>();
-    for word in words {
-        let word = u64::from_le_bytes(*word);
-        // SAFETY: `best` found FEAT_CRC32; the instruction touches these registers only.
+    let (lines, rest) = bytes.as_chunks::<64>();
+    for line in lines {
+        // SAFETY: `best` found FEAT_CRC32; the 64 bytes of `line` are read, and nothing else is touched.
         unsafe {
-            asm!(".arch_extension crc", "crc32x {crc:w}, {crc:w}, {word}",
-                crc = inout(reg) crc, word = in(reg) word, options(pure, nomem, nostack, preserves_flags));
+            asm!(
+                ".arch_extension crc",
+                "ldp {a}, {b}, [{line}]", "crc32x {crc:w}, {crc:w}, {a}", "crc32x {crc:w}, {crc:w}, {b}",
+                "ldp {a}, {b}, [{line}, #16]", "crc32x {crc:w}, {crc:w}, {a}", "crc32x {crc:w}, {crc:w}, {b}",
+                "ldp {a}, {b}, [{line}, #32]", "crc32x {crc:w}, {crc:w}, {a}", "crc32x {crc:w}, {crc:w}, {b}",
+                "ldp {a}, {b}, [{line}, #48]", "crc32x {crc:w}, {crc:w}, {a}", "crc32x {crc:w}, {crc:w}, {b}",
+                crc = inout(reg) crc, line = in(reg) line.as_ptr(), a = out(reg) _, b = out(reg) _,
+                options(pure, readonly, nostack, preserves_flags)
+            );
         }
     }
     for &byte in rest {

@@ -11,6 +11,7 @@ use crate::boot::entry::{self, Translation};
 use crate::registers::{dsb_sy, isb};
 use crate::{read_register, write_register};
 use bulkhead_el2::tables::{Geometry, Leaf, MapError, TableMemory, Tables, stage1};
+use bulkhead_plan::early::{STACK_SIZE, stacks_size};
 use bulkhead_platform::mmio::Registers;
 use bulkhead_types::{Hpa, PAGE_SIZE, Range};
 use core::cell::UnsafeCell;
@@ -220,14 +221,6 @@ pub fn start_heap(working: Range<Hpa>, cpus: usize) -> Result<(), MapError> {
     // SAFETY: mapped just now, free memory of the board that the plan gives to nobody.
     unsafe { heap::start(start.0 as usize, size as usize) };
     Ok(())
-}
-
-/// Bytes of a CPU's stack.
-const STACK_SIZE: u64 = 16 * 1024;
-
-/// Bytes of all stacks with their guard pages.
-pub const fn stacks_size(cpus: usize) -> u64 {
-    (cpus as u64).saturating_mul(STACK_SIZE + PAGE_SIZE)
 }
 
 /// One past the last byte of the stack of CPU number `cpu`.

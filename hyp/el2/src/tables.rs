@@ -152,9 +152,19 @@ impl<M: TableMemory> Tables<M> {
             let level = (self.geometry.start_level.max(1)..LAST_LEVEL)
                 .find(|&level| Hpa(input | output.0).is_aligned(span(level)) && left >= span(level))
                 .unwrap_or(LAST_LEVEL);
-            self.map_leaf(input, output, level, attributes)?;
-            input = input.saturating_add(span(level));
-            output = Hpa(output.0.saturating_add(span(level)));
+            // As many leaves as this table takes: it ends where a larger block may begin.
+            let table = self.table(input, level)?;
+            let first = self.index(input, level);
+            let leaves = (left >> shift(level)).min(self.entries(level).saturating_sub(first) as u64);
+            let kind = if level == LAST_LEVEL { TABLE_OR_PAGE } else { VALID };
+            for index in first..first.saturating_add(leaves as usize) {
+                if self.memory.read(table, index) & VALID != 0 {
+                    return Err(MapError::Occupied);
+                }
+                self.memory.write(table, index, output.0 | attributes | kind);
+                output = Hpa(output.0.saturating_add(span(level)));
+            }
+            input = input.saturating_add(leaves << shift(level));
         }
         Ok(())
     }
@@ -186,22 +196,19 @@ impl<M: TableMemory> Tables<M> {
         Ok(table)
     }
 
-    /// Writes one leaf of `level`, with the tables above it.
-    fn map_leaf(&mut self, input: u64, output: Hpa, level: u32, attributes: u64) -> Result<(), MapError> {
-        let table = self.table(input, level)?;
-        let index = self.index(input, level);
-        if self.memory.read(table, index) & VALID != 0 {
-            return Err(MapError::Occupied);
-        }
-        let kind = if level == LAST_LEVEL { TABLE_OR_PAGE } else { VALID };
-        self.memory.write(table, index, output.0 | attributes | kind);
-        Ok(())
-    }
-
     /// Which descriptor of its table translates `input` at `level`.
     const fn index(&self, input: u64, level: u32) -> usize {
         let index = (input >> shift(level)) as usize;
         if level == self.geometry.start_level { index } else { index % ENTRIES }
+    }
+
+    /// Descriptors in a table of `level`.
+    const fn entries(&self, level: u32) -> usize {
+        if level == self.geometry.start_level {
+            self.geometry.root_pages().saturating_mul(ENTRIES)
+        } else {
+            ENTRIES
+        }
     }
 
     /// The leaf that translates `input`.
@@ -229,24 +236,23 @@ impl<M: TableMemory> Tables<M> {
 
     /// Calls `visit` with every leaf, in the order of input addresses.
     pub fn leaves(&self, visit: &mut impl FnMut(Leaf)) {
-        let entries = self.geometry.root_pages().saturating_mul(ENTRIES);
-        self.walk(self.root, self.geometry.start_level, 0, entries, visit);
+        self.walk(self.root, self.geometry.start_level, 0, visit);
     }
 
     /// One table of the walk; the depth is bounded by the four levels of the format.
-    fn walk(&self, table: Hpa, level: u32, base: u64, entries: usize, visit: &mut impl FnMut(Leaf)) {
-        for index in 0..entries {
+    fn walk(&self, table: Hpa, level: u32, base: u64, visit: &mut impl FnMut(Leaf)) {
+        for index in 0..self.entries(level) {
             let descriptor = self.memory.read(table, index);
+            if descriptor & VALID == 0 {
+                continue;
+            }
             let input = base.saturating_add((index as u64) << shift(level));
             let output = Hpa(descriptor & ADDRESS);
             match descriptor & TABLE_OR_PAGE {
                 TABLE_OR_PAGE if level < LAST_LEVEL => {
-                    self.walk(output, level.saturating_add(1), input, ENTRIES, visit);
+                    self.walk(output, level.saturating_add(1), input, visit);
                 }
-                TABLE_OR_PAGE | VALID => {
-                    visit(Leaf { input, output, size: span(level), attributes: attributes(descriptor) })
-                }
-                _ => {}
+                _ => visit(Leaf { input, output, size: span(level), attributes: attributes(descriptor) }),
             }
         }
     }

@@ -2,17 +2,35 @@
 //! What boot must know before there is a heap: the console, the number of CPUs, where the bundle is,
 //! and where a free range of memory is. Nothing here allocates.
 
-use bulkhead_types::{Hpa, Range, align_up};
-use dtoolkit::fdt::{Fdt, FdtNode};
-use dtoolkit::{Node, Property};
+use bulkhead_types::{Hpa, PAGE_SIZE, Range, align_up};
 
-use crate::tree::{Cells, Strings, through};
+use crate::tree::{Blob, BlobNode, Cells, Strings, base_name, through};
 
 /// The deepest path of a console, in nodes.
 const MAX_PATH: usize = 16;
 
 /// An entry of a spin table: one address (Devicetree Specification, 3.8.1).
 pub(crate) const SPIN_TABLE_SIZE: u64 = 8;
+
+/// Bytes of a CPU's stack at EL2.
+pub const STACK_SIZE: u64 = 16 << 10;
+/// Bytes of heap for planning and for all that lives on: a share for the board, and one for each CPU
+/// (vCPU state, stage-2 tables, guest tree).
+const HEAP: u64 = 1 << 20;
+const HEAP_PER_CPU: u64 = 128 << 10;
+
+/// Bytes of working memory that the hypervisor takes on a board with so many CPUs: stacks, each with a
+/// guard page, and heap.
+#[must_use]
+pub const fn working_size(cpus: usize) -> u64 {
+    HEAP.saturating_add(HEAP_PER_CPU.saturating_mul(cpus as u64)).saturating_add(stacks_size(cpus))
+}
+
+/// Bytes of all stacks with their guard pages.
+#[must_use]
+pub const fn stacks_size(cpus: usize) -> u64 {
+    STACK_SIZE.saturating_add(PAGE_SIZE).saturating_mul(cpus as u64)
+}
 
 /// Which driver a console takes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -56,38 +74,38 @@ pub(crate) fn without_options(stdout: &str) -> &str {
 
 /// The console that `/chosen/stdout-path` names; `None` if it names none, or none that can be driven.
 #[must_use]
-pub fn console(fdt: &Fdt<'_>) -> Option<Console> {
-    let root = fdt.root();
+pub fn console(blob: &Blob<'_>) -> Option<Console> {
+    let root = blob.root();
     let chosen = root.child("chosen")?;
     let stdout = string(&chosen, "stdout-path").or_else(|| string(&chosen, "linux,stdout-path"))?;
     let name = without_options(stdout);
     let path = if name.starts_with('/') { name } else { string(&root.child("aliases")?, name)? };
 
-    let mut chain: [Option<FdtNode<'_>>; MAX_PATH] = [None; MAX_PATH];
+    let mut chain: [Option<BlobNode<'_>>; MAX_PATH] = [None; MAX_PATH];
     let mut node = root;
     let mut slots = chain.iter_mut();
     for part in path.split('/').filter(|part| !part.is_empty()) {
         *slots.next()? = Some(node);
         node = node.child(part)?;
     }
-    let kind = ConsoleKind::of(Strings::new(value(&node, "compatible")?))?;
+    let kind = ConsoleKind::of(Strings::new(node.property("compatible")?))?;
 
     let registers = first_registers(&node, || chain.iter().rev().flatten())?;
     Some(Console { kind, registers })
 }
 
 /// The first range in `reg` as the CPUs see it. `buses` are the nodes above, the nearest first.
-fn first_registers<'n, 't: 'n, B>(node: &FdtNode<'t>, buses: impl Fn() -> B) -> Option<Range<Hpa>>
+fn first_registers<'n, 't: 'n, B>(node: &BlobNode<'t>, buses: impl Fn() -> B) -> Option<Range<Hpa>>
 where
-    B: Iterator<Item = &'n FdtNode<'t>>,
+    B: Iterator<Item = &'n BlobNode<'t>>,
 {
     let bus = buses().next()?;
-    let mut reg = Cells::new(value(node, "reg")?);
+    let mut reg = Cells::new(node.property("reg")?);
     let mut address = reg.take_number(address_cells(bus))?;
     let size = reg.take_number(size_cells(bus))?;
     for (bus, above) in buses().zip(buses().skip(1)) {
         let cells = [address_cells(bus), address_cells(above), size_cells(bus)];
-        address = through(value(bus, "ranges")?, cells, address, size)?;
+        address = through(bus.property("ranges")?, cells, address, size)?;
     }
     Range::<Hpa>::new(Hpa(address), size)
 }
@@ -95,11 +113,11 @@ where
 /// The power manager of Broadcom's BCM2835 family, which resets a board without PSCI and powers it off:
 /// a device on one of the buses at the root.
 #[must_use]
-pub fn power_manager(fdt: &Fdt<'_>) -> Option<Range<Hpa>> {
-    let root = fdt.root();
+pub fn power_manager(blob: &Blob<'_>) -> Option<Range<Hpa>> {
+    let root = blob.root();
     root.children().find_map(|bus| {
-        let is_manager = |node: &FdtNode<'_>| {
-            value(node, "compatible")
+        let is_manager = |node: &BlobNode<'_>| {
+            node.property("compatible")
                 .is_some_and(|names| Strings::new(names).any(|name| name == POWER_MANAGER))
         };
         let node = bus.children().find(|node| is_manager(node) && is_available(node))?;
@@ -109,20 +127,20 @@ pub fn power_manager(fdt: &Fdt<'_>) -> Option<Range<Hpa>> {
 
 /// How many CPUs the tree lists, usable or not: enough to size per-CPU memory.
 #[must_use]
-pub fn cpu_count(fdt: &Fdt<'_>) -> usize {
-    fdt.root().child("cpus").map_or(0, |cpus| cpus.children().filter(is_cpu).count())
+pub fn cpu_count(blob: &Blob<'_>) -> usize {
+    blob.root().child("cpus").map_or(0, |cpus| cpus.children().filter(is_cpu).count())
 }
 
 /// Whether a child of `/cpus` is a CPU, not a `cpu-map`, a cache or an idle state.
-fn is_cpu(node: &FdtNode<'_>) -> bool {
-    value(node, "device_type") == Some(b"cpu\0") || node.name_without_address() == "cpu"
+fn is_cpu(node: &BlobNode<'_>) -> bool {
+    node.property("device_type") == Some(b"cpu\0") || base_name(node.name) == "cpu"
 }
 
 /// Where the firmware put the initial ramdisk, which is the bundle.
 #[must_use]
-pub fn bundle(fdt: &Fdt<'_>) -> Option<Range<Hpa>> {
-    let chosen = fdt.root().child("chosen")?;
-    let address = |name| Cells::new(value(&chosen, name)?).number();
+pub fn bundle(blob: &Blob<'_>) -> Option<Range<Hpa>> {
+    let chosen = blob.root().child("chosen")?;
+    let address = |name| Cells::new(chosen.property(name)?).number();
     let start = address("linux,initrd-start")?;
     let size = address("linux,initrd-end")?.checked_sub(start)?;
     if size == 0 { None } else { Range::<Hpa>::new(Hpa(start), size) }
@@ -131,10 +149,10 @@ pub fn bundle(fdt: &Fdt<'_>) -> Option<Range<Hpa>> {
 /// The lowest free range of `size` bytes of memory, aligned to `align` (a power of two), that touches
 /// neither a memory reservation nor anything in `taken`.
 #[must_use]
-pub fn free_range(fdt: &Fdt<'_>, taken: &[Range<Hpa>], size: u64, align: u64) -> Option<Range<Hpa>> {
+pub fn free_range(blob: &Blob<'_>, taken: &[Range<Hpa>], size: u64, align: u64) -> Option<Range<Hpa>> {
     let mut best: Option<Range<Hpa>> = None;
-    for_each_memory(fdt, |bank| {
-        let found = free_in(fdt, taken, bank, size, align);
+    for_each_memory(blob, |bank| {
+        let found = free_in(blob, taken, bank, size, align);
         if let Some(found) = found.filter(|found| best.is_none_or(|best| found.start() < best.start())) {
             best = Some(found);
         }
@@ -143,7 +161,7 @@ pub fn free_range(fdt: &Fdt<'_>, taken: &[Range<Hpa>], size: u64, align: u64) ->
 }
 
 fn free_in(
-    fdt: &Fdt<'_>,
+    blob: &Blob<'_>,
     taken: &[Range<Hpa>],
     bank: Range<Hpa>,
     size: u64,
@@ -164,7 +182,7 @@ fn free_in(
             }
         };
         taken.iter().copied().for_each(&mut mark);
-        for_each_reservation(fdt, mark);
+        for_each_reservation(blob, mark);
         match end {
             None => return Some(found),
             Some(end) => candidate = end,
@@ -172,22 +190,22 @@ fn free_in(
     }
 }
 
-fn for_each_memory(fdt: &Fdt<'_>, mut visit: impl FnMut(Range<Hpa>)) {
-    let root = fdt.root();
+fn for_each_memory(blob: &Blob<'_>, mut visit: impl FnMut(Range<Hpa>)) {
+    let root = blob.root();
     let is_memory =
-        |node: &FdtNode<'_>| value(node, "device_type") == Some(b"memory\0") && is_available(node);
+        |node: &BlobNode<'_>| node.property("device_type") == Some(b"memory\0") && is_available(node);
     for node in root.children().filter(is_memory) {
         for_each_reg(&root, &node, &mut visit);
     }
 }
 
-fn for_each_reservation(fdt: &Fdt<'_>, mut visit: impl FnMut(Range<Hpa>)) {
-    for entry in fdt.memory_reservations() {
-        if let Some(range) = Range::<Hpa>::new(Hpa(entry.address()), entry.size()) {
+fn for_each_reservation(blob: &Blob<'_>, mut visit: impl FnMut(Range<Hpa>)) {
+    for (start, size) in blob.reservations() {
+        if let Some(range) = Range::<Hpa>::new(Hpa(start), size) {
             visit(range);
         }
     }
-    let root = fdt.root();
+    let root = blob.root();
     if let Some(parent) = root.child("reserved-memory") {
         for node in parent.children().filter(is_available) {
             for_each_reg(&parent, &node, &mut visit);
@@ -195,16 +213,16 @@ fn for_each_reservation(fdt: &Fdt<'_>, mut visit: impl FnMut(Range<Hpa>)) {
     }
     // CPUs that wait at a spin table read it until they are started.
     for cpu in root.child("cpus").iter().flat_map(|cpus| cpus.children()) {
-        let address = value(&cpu, "cpu-release-addr").and_then(|value| Cells::new(value).number());
+        let address = cpu.property("cpu-release-addr").and_then(|value| Cells::new(value).number());
         if let Some(table) = address.and_then(|address| Range::<Hpa>::new(Hpa(address), SPIN_TABLE_SIZE)) {
             visit(table);
         }
     }
 }
 
-fn for_each_reg(bus: &FdtNode<'_>, node: &FdtNode<'_>, visit: &mut impl FnMut(Range<Hpa>)) {
+fn for_each_reg(bus: &BlobNode<'_>, node: &BlobNode<'_>, visit: &mut impl FnMut(Range<Hpa>)) {
     let (address_cells, size_cells) = (address_cells(bus), size_cells(bus));
-    let mut cells = Cells::new(value(node, "reg").unwrap_or(&[]));
+    let mut cells = Cells::new(node.property("reg").unwrap_or(&[]));
     while !cells.is_empty() {
         let (Some(start), Some(size)) = (cells.take_number(address_cells), cells.take_number(size_cells))
         else {
@@ -219,22 +237,18 @@ fn for_each_reg(bus: &FdtNode<'_>, node: &FdtNode<'_>, visit: &mut impl FnMut(Ra
     }
 }
 
-fn value<'a>(node: &FdtNode<'a>, name: &str) -> Option<&'a [u8]> {
-    node.properties().find(|property| property.name() == name)?.value_as::<&'a [u8]>().ok()
+fn string<'a>(node: &BlobNode<'a>, name: &str) -> Option<&'a str> {
+    Strings::new(node.property(name)?).next()
 }
 
-fn string<'a>(node: &FdtNode<'a>, name: &str) -> Option<&'a str> {
-    Strings::new(value(node, name)?).next()
+fn is_available(node: &BlobNode<'_>) -> bool {
+    node.property("status").is_none_or(|status| matches!(status, b"okay\0" | b"ok\0"))
 }
 
-fn is_available(node: &FdtNode<'_>) -> bool {
-    value(node, "status").is_none_or(|status| matches!(status, b"okay\0" | b"ok\0"))
+fn address_cells(node: &BlobNode<'_>) -> u32 {
+    node.property("#address-cells").and_then(|value| Cells::new(value).u32()).unwrap_or(2)
 }
 
-fn address_cells(node: &FdtNode<'_>) -> u32 {
-    value(node, "#address-cells").and_then(|value| Cells::new(value).u32()).unwrap_or(2)
-}
-
-fn size_cells(node: &FdtNode<'_>) -> u32 {
-    value(node, "#size-cells").and_then(|value| Cells::new(value).u32()).unwrap_or(1)
+fn size_cells(node: &BlobNode<'_>) -> u32 {
+    node.property("#size-cells").and_then(|value| Cells::new(value).u32()).unwrap_or(1)
 }

@@ -39,7 +39,6 @@ pub mod tree;
 
 use alloc::vec::Vec;
 use bulkhead_types::{Hpa, Range};
-use dtoolkit::fdt::Fdt;
 
 /// What [`plan_board`] found: the board and the plan for it.
 #[derive(Debug)]
@@ -60,29 +59,7 @@ pub fn plan_board<'a>(
     bundle: &bundle::Bundle<'a>,
     taken: Vec<(Range<Hpa>, &str)>,
 ) -> Result<Planned, error::Errors> {
-    plan_tree(tree::Tree::parse(board_tree, BOARD_TREE)?, bundle, taken)
-}
-
-/// [`plan_board`] for a blob that `dtoolkit` has checked already, which saves checking it again.
-///
-/// # Errors
-/// As [`plan_board`].
-pub fn plan_fdt<'a>(
-    board_tree: &Fdt<'a>,
-    bundle: &bundle::Bundle<'a>,
-    taken: Vec<(Range<Hpa>, &str)>,
-) -> Result<Planned, error::Errors> {
-    plan_tree(tree::Tree::from_fdt(board_tree, BOARD_TREE)?, bundle, taken)
-}
-
-const BOARD_TREE: &str = "the board's tree";
-
-fn plan_tree<'a>(
-    tree: tree::Tree<'a>,
-    bundle: &bundle::Bundle<'a>,
-    taken: Vec<(Range<Hpa>, &str)>,
-) -> Result<Planned, error::Errors> {
-    let tree = bundle.merge(tree)?;
+    let tree = bundle.merge(tree::Tree::parse(board_tree, "the board's tree")?)?;
     let board = board::Board::read(&tree)?;
     let plan = plan::Plan::new(&plan::Inputs { board: &board, tree: &tree, bundle, taken })?;
     Ok(Planned { board, plan })

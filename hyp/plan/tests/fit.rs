@@ -104,14 +104,17 @@ fn the_configuration_for_the_most_specific_compatible_is_chosen() {
         compatible: compatible.iter().map(|string| (*string).into()).collect(),
         overlays: vec![],
     };
-    let file = write(&Contents {
-        configurations: vec![
-            configuration("other", &["acme,other"]),
-            configuration("soc", &["acme,soc"]),
-            configuration("board", &["acme,older", "acme,board"]),
-        ],
-        ..Contents::default()
-    })
+    let file = write(
+        &Contents {
+            configurations: vec![
+                configuration("other", &["acme,other"]),
+                configuration("soc", &["acme,soc"]),
+                configuration("board", &["acme,older", "acme,board"]),
+            ],
+            ..Contents::default()
+        },
+        software_crc32,
+    )
     .unwrap();
     let bundle = Bundle::parse(&file, software_crc32).unwrap();
     let chosen = |compatible: &[&str]| {

@@ -24,6 +24,7 @@ fn plan(content: &str, tree: &str) -> Partition {
     let bundle = Bundle::parse(&file, software_crc32).unwrap();
     let planned = plan_board(&board(3), &bundle, taken()).unwrap_or_else(|errors| panic!("{errors}"));
     assert_disjoint(&planned);
+    support::assert_trees_are_strict(&planned);
     planned.plan.partitions.into_iter().next().unwrap()
 }
 

@@ -6,20 +6,19 @@
 mod support;
 
 use bulkhead_plan::bundle::{Bundle, software_crc32};
-use bulkhead_plan::tree::{NodeId, Tree};
+use bulkhead_plan::tree::{Blob, NodeId, Tree};
 use bulkhead_plan::{early, plan_board};
 use bulkhead_types::PAGE_SIZE;
-use dtoolkit::fdt::Fdt;
 use support::{
     board, device_overlay, own_tree, primary_overlay, small_bundle, small_bundle_with, taken, tree_overlay,
 };
 
 /// All that boot does with the two blobs. Whether the plan came out.
 fn boot(board: &[u8], bundle: &[u8]) -> bool {
-    if let Ok(fdt) = Fdt::new(board) {
-        let _ = (early::console(&fdt), early::cpu_count(&fdt), early::bundle(&fdt));
+    if let Some(blob) = Blob::new(board) {
+        let _ = (early::console(&blob), early::cpu_count(&blob), early::bundle(&blob));
         let taken: Vec<_> = taken().into_iter().map(|(range, _)| range).collect();
-        let free = early::free_range(&fdt, &taken, 2 << 20, PAGE_SIZE);
+        let free = early::free_range(&blob, &taken, 2 << 20, PAGE_SIZE);
         assert!(free.is_none_or(|free| taken.iter().all(|taken| !taken.overlaps(&free))));
     }
     let Ok(bundle) = Bundle::parse(bundle, software_crc32) else { return false };

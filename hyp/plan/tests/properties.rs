@@ -142,6 +142,7 @@ fn what_is_planned_is_disjoint() {
                     accepted.set(accepted.get() + 1);
                     primaries.set(primaries.get() + usize::from(wishes.iter().any(|wish| wish.primary)));
                     assert_disjoint(&planned);
+                    support::assert_trees_are_strict(&planned);
                     assert_eq!(planned.plan.partitions.len(), wishes.len());
                 }
             }

@@ -11,10 +11,9 @@ use std::process::Command;
 use bulkhead_plan::board::{Board, Gic, Start};
 use bulkhead_plan::bundle::{Bundle, Contents, NewConfiguration, software_crc32, write};
 use bulkhead_plan::early::{self, ConsoleKind};
-use bulkhead_plan::tree::Tree;
+use bulkhead_plan::tree::{Blob, Tree};
 use bulkhead_plan::{Planned, plan_board};
 use bulkhead_types::{Hpa, Range};
-use dtoolkit::fdt::Fdt;
 use support::{guest_source, image, linux_image, overlay, root};
 
 /// The model with 8 GiB.
@@ -43,17 +42,20 @@ fn bundle(overlays: &[(&str, Vec<u8>)]) -> Vec<u8> {
         image("ticker", "kernel", vec![1; 8192]),
     ];
     images.extend(overlays.iter().map(|(name, blob)| image(name, "flat_dt", blob.clone())));
-    write(&Contents {
-        description: "test".into(),
-        timestamp: 0,
-        images,
-        configurations: vec![NewConfiguration {
-            name: "default".into(),
-            description: "any board".into(),
-            compatible: vec![],
-            overlays: overlays.iter().map(|(name, _)| (*name).into()).collect(),
-        }],
-    })
+    write(
+        &Contents {
+            description: "test".into(),
+            timestamp: 0,
+            images,
+            configurations: vec![NewConfiguration {
+                name: "default".into(),
+                description: "any board".into(),
+                compatible: vec![],
+                overlays: overlays.iter().map(|(name, _)| (*name).into()).collect(),
+            }],
+        },
+        software_crc32,
+    )
     .unwrap()
 }
 
@@ -146,12 +148,12 @@ fn the_board_is_read() {
 #[test]
 fn early_boot_finds_console_and_power() {
     let blob = board();
-    let fdt = Fdt::new(&blob).unwrap();
-    let console = early::console(&fdt).unwrap();
+    let blob = Blob::new(&blob).unwrap();
+    let console = early::console(&blob).unwrap();
     assert_eq!((console.kind, console.registers), (ConsoleKind::MiniUart, range(0xfe21_5040, 0x40)));
-    assert_eq!(early::power_manager(&fdt), Some(range(0xfe10_0000, 0x114)));
+    assert_eq!(early::power_manager(&blob), Some(range(0xfe10_0000, 0x114)));
     // The firmware's page with the spin table stays free.
-    let working = early::free_range(&fdt, &[], 1 << 20, 4096).unwrap();
+    let working = early::free_range(&blob, &[], 1 << 20, 4096).unwrap();
     assert_eq!(working.start(), Hpa(0x1000));
 }
 

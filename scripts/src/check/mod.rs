@@ -15,13 +15,12 @@ use crate::project::Project;
 use crate::qemu;
 use anyhow::{Context, Result};
 use bulkhead_plan::board::Gic;
-use bulkhead_plan::bundle::{Bundle, software_crc32};
+use bulkhead_plan::bundle::Bundle;
 use bulkhead_plan::error::{Errors, Problem};
-use bulkhead_plan::tree::Tree;
+use bulkhead_plan::tree::{Blob, Tree};
 use bulkhead_plan::{Planned, board, plan_board};
 use clap::Args;
 use codespan_reporting::diagnostic::Severity;
-use dtoolkit::fdt::Fdt;
 use locate::{Locator, Overlay};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -192,7 +191,7 @@ impl Examined {
                 return;
             }
         };
-        let merged = Bundle::parse(&self.bundle, software_crc32)
+        let merged = Bundle::parse(&self.bundle, pack::crc32)
             .and_then(|bundle| bundle.merge(Tree::parse(&self.board.blob, "board")?))
             .or_else(|_| Tree::parse(&self.board.blob, "board").map_err(Errors::from))
             .unwrap_or_default();
@@ -213,11 +212,11 @@ impl Examined {
         let early = |errors: Errors| Unplanned::Problems(errors, Vec::new());
         let tree =
             Tree::parse(&self.board.blob, "the board's tree").map_err(|problem| early(problem.into()))?;
-        let bundle = Bundle::parse(&self.bundle, software_crc32).map_err(early)?;
+        let bundle = Bundle::parse(&self.bundle, pack::crc32).map_err(early)?;
         let memory = board::Board::read(&tree).map_err(early)?.memory;
-        let fdt = Fdt::new(&self.board.blob)
-            .map_err(|error| Unplanned::NoBoot(format!("the board's tree is malformed: {error}")))?;
-        let taken = placement::taken(project, &fdt, &memory, self.board.blob.len(), self.bundle.len())
+        let blob = Blob::new(&self.board.blob)
+            .ok_or_else(|| Unplanned::NoBoot("the board's tree is malformed".into()))?;
+        let taken = placement::taken(project, &blob, &memory, self.board.blob.len(), self.bundle.len())
             .map_err(Unplanned::NoBoot)?;
         match plan_board(&self.board.blob, &bundle, taken.clone()) {
             Ok(planned) => Ok((planned, taken)),

@@ -12,8 +12,8 @@
 
 use crate::project::Project;
 use bulkhead_plan::early;
+use bulkhead_plan::tree::Blob;
 use bulkhead_types::{Hpa, PAGE_SIZE, Range, align_up};
-use dtoolkit::fdt::Fdt;
 use std::fs::File;
 use std::io::Read;
 
@@ -24,11 +24,6 @@ const FURTHEST: u64 = 128 << 20;
 /// What the hypervisor's image is taken to need before it has been built: more than it does.
 const UNKNOWN_IMAGE: u64 = 2 << 20;
 
-/// Working memory as `hyp/el2/src/boot.rs` and `memory.rs` take it: for the board, and for each CPU (heap,
-/// stack, guard page). A system test compares it with what the console says.
-const WORKING: u64 = 1 << 20;
-const WORKING_PER_CPU: u64 = (128 << 10) + (16 << 10) + PAGE_SIZE;
-
 /// A range, and what to call it in errors.
 pub type Taken = (Range<Hpa>, &'static str);
 
@@ -38,7 +33,7 @@ pub type Taken = (Range<Hpa>, &'static str);
 /// Why the board cannot boot at all: a sentence, the hypervisor's own where it lives to say one.
 pub fn taken(
     project: &Project,
-    fdt: &Fdt<'_>,
+    blob: &Blob<'_>,
     memory: &[Range<Hpa>],
     tree: usize,
     bundle: usize,
@@ -53,13 +48,13 @@ pub fn taken(
     };
     let start = bank.start().0;
     let image = range(start.checked_add(ALIGN), image_size(project)).ok_or_else(too_little)?;
-    let announced = early::bundle(fdt).map(|bundle| bundle.start().0);
+    let announced = early::bundle(blob).map(|bundle| bundle.start().0);
     let bundle_start = announced.or_else(|| start.checked_add(FURTHEST.min(bank.size() / 2)));
     let bundle = range(bundle_start, bundle as u64).ok_or_else(too_little)?;
     let tree = range(align_up(bundle.end().0, ALIGN), tree as u64).ok_or_else(too_little)?;
 
-    let size = working_size(early::cpu_count(fdt).max(1));
-    let working = early::free_range(fdt, &[image, tree, bundle], size, PAGE_SIZE).ok_or_else(|| {
+    let size = early::working_size(early::cpu_count(blob).max(1));
+    let working = early::free_range(blob, &[image, tree, bundle], size, PAGE_SIZE).ok_or_else(|| {
         format!(
             "too little memory: the hypervisor needs {} KiB in one piece, and the board has not so much free",
             size >> 10
@@ -71,10 +66,6 @@ pub fn taken(
         (tree, "the board's tree"),
         (bundle, "the bundle"),
     ])
-}
-
-fn working_size(cpus: usize) -> u64 {
-    WORKING.saturating_add(WORKING_PER_CPU.saturating_mul(cpus as u64))
 }
 
 /// `image_size` in the header of the hypervisor as it was built last (Linux, arm64/booting.rst).

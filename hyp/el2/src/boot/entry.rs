@@ -98,8 +98,9 @@ primary:
     mov     x0, x19
     b       {start}
 
-    // Drops every line of the image, which firmware has cleaned to the point of coherency as far as it
-    // loaded it, and completes all stores. Clobbers x9 to x12.
+    // Drops every line of the image behind the code, which is all that is written while the caches are off,
+    // and completes all stores. Firmware has cleaned to the point of coherency what it loaded. Clobbers x9,
+    // x10 and x12.
     .global invalidate_image
 invalidate_image:
     dsb     sy
@@ -107,7 +108,7 @@ invalidate_image:
     ubfx    x9, x9, #16, #4             // DminLine: words, log2
     mov     x10, #4
     lsl     x10, x10, x9
-    adrp    x9, __image_start
+    adrp    x9, __rodata_start
     adrp    x12, __image_end
 9:  dc      ivac, x9
     add     x9, x9, x10
@@ -173,7 +174,7 @@ _secondary:
     mov     x30, xzr
     b       {secondary}
 
-    .section .bss.stack, "aw", @nobits
+    .section .stacks, "aw", @nobits
     .balign 4096
     .space  4096                        // guard: never mapped
 boot_stack:

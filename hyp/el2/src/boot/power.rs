@@ -5,13 +5,12 @@ use super::Refusal;
 use crate::memory;
 use bulkhead_plan::early;
 use bulkhead_plan::plan::Plan;
+use bulkhead_plan::tree::Blob;
 use bulkhead_platform::bcm2835::PowerManager;
 use bulkhead_platform::firmware::Firmware;
 use bulkhead_platform::mmio::Registers;
 use bulkhead_platform::power::Power;
 use bulkhead_types::{Hpa, Range};
-use dtoolkit::fdt::Fdt;
-use dtoolkit::{Node, Property};
 use spin::Once;
 
 /// What powers the board off, its registers not mapped yet.
@@ -24,22 +23,21 @@ enum Found {
 static FOUND: Once<Found> = Once::new();
 
 /// Looks up what powers the board off, before the whole board is read.
-pub fn find(fdt: &Fdt<'_>) {
-    FOUND.call_once(|| found(fdt));
+pub fn find(tree: &Blob<'_>) {
+    FOUND.call_once(|| found(tree));
 }
 
 /// Firmware comes first: it knows best what is to be done before the power goes.
-fn found(fdt: &Fdt<'_>) -> Found {
-    match (firmware(fdt), early::power_manager(fdt)) {
+fn found(tree: &Blob<'_>) -> Found {
+    match (firmware(tree), early::power_manager(tree)) {
         (Firmware::None, Some(manager)) => Found::Bcm2835(manager),
         (firmware, _) => Found::Firmware(firmware),
     }
 }
 
 /// How the tree says that firmware is called.
-fn firmware(fdt: &Fdt<'_>) -> Firmware {
-    let Some(psci) = fdt.find_node("/psci") else { return Firmware::None };
-    match psci.property("method").as_ref().map(Property::value) {
+fn firmware(tree: &Blob<'_>) -> Firmware {
+    match tree.root().child("psci").and_then(|psci| psci.property("method")) {
         Some(b"smc\0") => Firmware::Smc,
         Some(b"hvc\0") => Firmware::Hvc,
         _ => Firmware::None,
@@ -79,8 +77,8 @@ pub fn take(plan: &Plan) -> Result<Power, Refusal> {
 }
 
 /// Powers the board off while translation is off.
-pub fn off_untranslated(fdt: &Fdt<'_>) {
-    match found(fdt) {
+pub fn off_untranslated(tree: &Blob<'_>) {
+    match found(tree) {
         Found::Firmware(firmware) => firmware.system_off(),
         Found::Bcm2835(registers) => {
             // SAFETY: translation is off, so the registers can be reached as Device memory; the power

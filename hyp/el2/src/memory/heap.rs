@@ -2,36 +2,59 @@
 //! The boot heap. It closes before the first guest starts: nothing is allocated or freed after.
 
 use alloc::alloc::{Layout, alloc_zeroed};
-use buddy_system_allocator::Heap;
 use bulkhead_types::{Hpa, PAGE_SIZE};
 use core::alloc::GlobalAlloc;
-use core::ptr::NonNull;
-use core::sync::atomic::{AtomicBool, Ordering};
-use spin::Mutex;
+use core::ptr::{NonNull, null_mut, with_exposed_provenance_mut};
+use core::sync::atomic::{AtomicUsize, Ordering};
 
+/// Memory in the order in which it is asked for. Most of what boot builds lives for ever, so nothing is given
+/// back: that takes fewer instructions, and the code that would drop things is not even there.
 struct BootHeap {
-    heap: Mutex<Heap<32>>,
-    ready: AtomicBool,
-    sealed: AtomicBool,
+    start: AtomicUsize,
+    next: AtomicUsize,
+    end: AtomicUsize,
 }
 
 #[global_allocator]
 static HEAP: BootHeap =
-    BootHeap { heap: Mutex::new(Heap::new()), ready: AtomicBool::new(false), sealed: AtomicBool::new(false) };
+    BootHeap { start: AtomicUsize::new(0), next: AtomicUsize::new(0), end: AtomicUsize::new(0) };
 
-// SAFETY: `Heap` returns blocks that fit the layout and do not overlap; the lock makes calls exclusive.
+// SAFETY: each block starts behind the end of the one before, aligned, and ends inside the memory that
+// `start` was given. Only the boot CPU allocates: the others run after `seal`, when nothing is left.
 unsafe impl GlobalAlloc for BootHeap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if self.sealed.load(Ordering::Relaxed) {
-            return core::ptr::null_mut();
+        let align = layout.align().wrapping_sub(1);
+        let next = self.next.load(Ordering::Relaxed).wrapping_add(align) & !align;
+        match next.checked_add(layout.size()) {
+            Some(end) if end <= self.end.load(Ordering::Relaxed) => {
+                self.next.store(end, Ordering::Relaxed);
+                with_exposed_provenance_mut(next)
+            }
+            _ => null_mut(),
         }
-        self.heap.lock().alloc(layout).map_or(core::ptr::null_mut(), NonNull::as_ptr)
     }
 
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        if let (false, Some(pointer)) = (self.sealed.load(Ordering::Relaxed), NonNull::new(pointer)) {
-            // SAFETY: the caller of `dealloc` promises that `pointer` came from `alloc` with this layout.
-            unsafe { self.heap.lock().dealloc(pointer, layout) };
+    unsafe fn dealloc(&self, _: *mut u8, _: Layout) {}
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // The last block grows where it is.
+        if pointer.addr().wrapping_add(layout.size()) == self.next.load(Ordering::Relaxed) {
+            match pointer.addr().checked_add(size) {
+                Some(end) if end <= self.end.load(Ordering::Relaxed) => {
+                    self.next.store(end, Ordering::Relaxed);
+                    return pointer;
+                }
+                _ => return null_mut(),
+            }
+        }
+        // SAFETY: the caller of `realloc` promises a size that is not zero and fits the alignment; the old
+        // block is `layout.size()` bytes, the new one at least as many as are copied, and they are apart.
+        unsafe {
+            let new = self.alloc(Layout::from_size_align_unchecked(size, layout.align()));
+            if !new.is_null() {
+                core::ptr::copy_nonoverlapping(pointer, new, layout.size().min(size));
+            }
+            new
         }
     }
 }
@@ -41,25 +64,25 @@ unsafe impl GlobalAlloc for BootHeap {
 /// # Safety
 /// `start..start + size` is mapped read-write, and nothing else uses it from now on.
 pub unsafe fn start(start: usize, size: usize) {
-    // SAFETY: the caller's promise.
-    unsafe { HEAP.heap.lock().init(start, size) };
-    HEAP.ready.store(true, Ordering::Release);
+    HEAP.start.store(start, Ordering::Relaxed);
+    HEAP.next.store(start, Ordering::Relaxed);
+    HEAP.end.store(start.saturating_add(size), Ordering::Relaxed);
 }
 
 /// Whether the heap has memory.
 pub fn is_ready() -> bool {
-    HEAP.ready.load(Ordering::Acquire)
+    HEAP.end.load(Ordering::Relaxed) != 0
 }
 
 /// Ends allocation for ever: a later one fails, which stops the board with a sentence.
 pub fn seal() {
-    HEAP.sealed.store(true, Ordering::Release);
+    HEAP.end.store(HEAP.next.load(Ordering::Relaxed), Ordering::Relaxed);
 }
 
-/// Bytes that were asked for and not given back, and bytes in all.
+/// Bytes that were asked for, and bytes in all. Before [`seal`].
 pub fn used() -> (usize, usize) {
-    let heap = HEAP.heap.lock();
-    (heap.stats_alloc_actual(), heap.stats_total_bytes())
+    let [start, next, end] = [&HEAP.start, &HEAP.next, &HEAP.end].map(|at| at.load(Ordering::Relaxed));
+    (next.saturating_sub(start), end.saturating_sub(start))
 }
 
 /// `pages` zeroed pages in a row, aligned to their size rounded up to a power of two; never freed.

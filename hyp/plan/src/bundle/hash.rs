@@ -13,12 +13,32 @@ use crate::tree::Node;
 /// Continues the CRC-32 of IEEE 802.3 (as zlib's `crc32`) of earlier bytes, 0 for none, over more bytes.
 pub type Crc32 = fn(u32, &[u8]) -> u32;
 
-/// [`Crc32`] in software.
+/// CRC-32 of each byte: IEEE 802.3's polynomial, bits reversed.
+const TABLE: [u32; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    let mut left: &mut [u32] = &mut table;
+    while let Some((entry, rest)) = left.split_first_mut() {
+        let mut crc: u32 = byte;
+        let mut bit = 0;
+        while bit < u8::BITS {
+            crc = if crc & 1 == 0 { crc >> 1 } else { crc >> 1 ^ 0xedb8_8320 };
+            bit += 1;
+        }
+        *entry = crc;
+        byte += 1;
+        left = rest;
+    }
+    table
+};
+
+/// [`Crc32`] in software, for CPUs without instructions for it.
 #[must_use]
 pub fn software_crc32(earlier: u32, bytes: &[u8]) -> u32 {
-    let mut hasher = crc32fast::Hasher::new_with_initial(earlier);
-    hasher.update(bytes);
-    hasher.finalize()
+    !bytes.iter().fold(!earlier, |crc, byte| {
+        let [low, ..] = crc.to_le_bytes();
+        crc >> 8 ^ TABLE.get(usize::from(low ^ byte)).copied().unwrap_or(0)
+    })
 }
 
 /// The hashes that are known, by their name in a FIT image.

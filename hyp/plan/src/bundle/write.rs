@@ -5,7 +5,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::hash::{compute, software_crc32};
+use super::hash::{Crc32, compute};
 use crate::error::Problem;
 use crate::tree::{NodeId, Tree};
 
@@ -55,10 +55,10 @@ pub struct Configuration {
 /// that `mkimage -E -p` gives (`data-position`), which `mkimage -l` lists and U-Boot loads.
 ///
 /// # Errors
-/// An image with a hash that is not known.
-pub fn write(contents: &Contents) -> Result<Vec<u8>, Problem> {
+/// An image with a hash that is not known; more than 4 GiB.
+pub fn write(contents: &Contents, crc32: Crc32) -> Result<Vec<u8>, Problem> {
     // The positions depend on the size of the tree, which does not depend on the positions.
-    let size = tree(contents, &alloc::vec![0; contents.images.len()])?.len();
+    let size = tree(contents, &alloc::vec![0; contents.images.len()], crc32)?.len();
     let mut end = size;
     let mut positions = Vec::with_capacity(contents.images.len());
     for image in &contents.images {
@@ -69,7 +69,7 @@ pub fn write(contents: &Contents) -> Result<Vec<u8>, Problem> {
     if u32::try_from(end).is_err() {
         return Err(Problem::new("bundle", "a bundle can be at most 4 GiB").value(format!("{end} bytes")));
     }
-    let mut file = tree(contents, &positions)?;
+    let mut file = tree(contents, &positions, crc32)?;
     file.reserve(end.saturating_sub(size));
     for image in &contents.images {
         file.resize(file.len().next_multiple_of(DATA_ALIGN), 0);
@@ -78,7 +78,7 @@ pub fn write(contents: &Contents) -> Result<Vec<u8>, Problem> {
     Ok(file)
 }
 
-fn tree(contents: &Contents, positions: &[u32]) -> Result<Vec<u8>, Problem> {
+fn tree(contents: &Contents, positions: &[u32], crc32: Crc32) -> Result<Vec<u8>, Problem> {
     let mut tree = Tree::new();
     tree.set_string(NodeId::ROOT, "description", &contents.description);
     tree.set_cells(NodeId::ROOT, "timestamp", &[contents.timestamp]);
@@ -101,7 +101,7 @@ fn tree(contents: &Contents, positions: &[u32]) -> Result<Vec<u8>, Problem> {
         tree.set_cells(node, "data-size", &[u32::try_from(image.data.len()).unwrap_or(u32::MAX)]);
         tree.set_cells(node, "data-position", &[*position]);
         let hash = tree.add_node(node, "hash-1");
-        let value = compute(&image.hash, &image.data, software_crc32).ok_or_else(|| {
+        let value = compute(&image.hash, &image.data, crc32).ok_or_else(|| {
             Problem::new(format!("bundle, /images/{}", image.name), "this hash is not known")
                 .property("algo")
                 .value(format!("\"{}\"", image.hash))

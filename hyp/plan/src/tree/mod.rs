@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! A device tree as a flat list of nodes: read in one pass, edited by overlays, written back.
 //!
-//! `dtoolkit` checks every blob before it is read here. Its own editable model is not used: it costs
-//! three allocations and two hashes a property, about a million instructions for QEMU's small tree,
-//! which is the whole budget of planning. Here names and values stay borrowed from the blob, so that
-//! reading costs one small list a node, and nothing recurses.
+//! Names and values stay borrowed from the blob, so that reading costs one small list a node, and
+//! nothing recurses: planning has an instruction budget that reading QEMU's small tree into a model with
+//! owned strings and hashes would use up alone.
 
+mod blob;
 mod cells;
 mod node;
 mod read;
@@ -16,10 +16,11 @@ use alloc::borrow::Cow;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
+pub use blob::{Blob, BlobNode, blob_size};
 pub use cells::{Cells, Strings};
 pub use node::Node;
 pub(crate) use node::base_name;
-pub use read::{MAX_DEPTH, blob_size};
+pub use read::MAX_DEPTH;
 pub(crate) use reg::through;
 pub use write::Written;
 

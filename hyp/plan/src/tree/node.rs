@@ -66,13 +66,7 @@ impl<'t, 'a> Node<'t, 'a> {
     /// The first child of this name; a name without a unit address also finds a child that has one.
     #[must_use]
     pub fn child(&self, name: &str) -> Option<Self> {
-        let rest = |child: &Self| child.name().as_bytes().strip_prefix(name.as_bytes()).map(<[u8]>::first);
-        let with_address = name.contains('@');
-        self.children().find(|child| match rest(child) {
-            Some(None) => true,
-            Some(Some(b'@')) => !with_address,
-            _ => false,
-        })
+        self.children().find(|child| is_called(child.name(), name))
     }
 
     /// Its properties, in the order of the tree.
@@ -181,4 +175,13 @@ impl<'t, 'a> Node<'t, 'a> {
 /// A node's name without its unit address.
 pub(crate) fn base_name(name: &str) -> &str {
     name.split_once('@').map_or(name, |(base, _)| base)
+}
+
+/// Whether a node of the name `full` is found as `name`, which may leave the unit address out.
+pub(super) fn is_called(full: &str, name: &str) -> bool {
+    full.as_bytes().strip_prefix(name.as_bytes()).is_some_and(|rest| match rest.first() {
+        None => true,
+        Some(b'@') => !name.contains('@'),
+        Some(_) => false,
+    })
 }

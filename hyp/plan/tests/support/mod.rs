@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use bulkhead_plan::Planned;
-use bulkhead_plan::bundle::{Contents, NewConfiguration, NewImage, write};
+use bulkhead_plan::bundle::{Contents, NewConfiguration, NewImage, software_crc32, write};
 use bulkhead_plan::plan::Partition;
 use bulkhead_plan::tree::Tree;
 use bulkhead_types::{Hpa, Ipa, Range};
@@ -101,7 +101,7 @@ pub fn pack(images: Vec<NewImage>) -> Vec<u8> {
             overlays: vec!["partitions".into()],
         }],
     };
-    write(&contents).expect("the test's bundle is well formed")
+    write(&contents, software_crc32).expect("the test's bundle is well formed")
 }
 
 pub fn demo_bundle() -> Vec<u8> {
@@ -320,7 +320,14 @@ fn assert_address_map(partition: &Partition) {
     for seed in [&partition.tree.kaslr_seed, &partition.tree.rng_seed].into_iter().flatten() {
         assert!(partition.tree.blob[seed.clone()].iter().all(|byte| *byte == 0));
     }
-    dtoolkit::fdt::Fdt::new(&partition.tree.blob).expect("a guest's tree is well formed");
+    Tree::parse(&partition.tree.blob, "its tree").expect("a guest's tree is well formed");
+}
+
+/// Guests' trees obey the specification to the letter where the board's does, and another reader agrees.
+pub fn assert_trees_are_strict(planned: &Planned) {
+    for partition in &planned.plan.partitions {
+        dtoolkit::fdt::Fdt::new(&partition.tree.blob).expect("a guest's tree obeys the specification");
+    }
 }
 
 pub fn taken() -> Vec<(Range<Hpa>, &'static str)> {
