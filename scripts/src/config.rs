@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! A configuration as the user writes it: overlays in source form, compiled by `dtc`, and the images they name.
 
+use crate::check::compile;
 use anyhow::{Context, Result, bail, ensure};
 use dtoolkit::fdt::Fdt;
 use dtoolkit::{Node, Property};
@@ -106,7 +107,8 @@ fn files_with_extension(folder: &Path, extension: &str) -> Result<Vec<PathBuf>> 
 /// What `dtc` says of it, with file and line.
 pub fn compile(file: &Path) -> Result<Overlay> {
     try_compile(file)?.map_err(|complaints| {
-        anyhow::anyhow!("{} does not compile:\n{}", file.display(), complaints.trim_end())
+        let explained = compile::explained(file, &complaints);
+        anyhow::anyhow!("{} does not compile:\n{}", file.display(), explained.trim_end())
     })
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! `cargo bulkhead run`: a configuration on a board, on the user's screen.
 
+use crate::board::Fault;
 use crate::config::Config;
 use crate::display::{Display, Lines, Terminal};
 use crate::machine::{ESCAPE, Failure, Machine, Message, Pumped};
@@ -8,7 +9,7 @@ use crate::play::{self, Session};
 use crate::player;
 use crate::project::Project;
 use crate::terminal::{self, Keys, Raw, Typed};
-use crate::{build, pack, qemu};
+use crate::{build, check, pack, qemu};
 use anyhow::{Context, Result};
 use clap::Args;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -60,6 +61,9 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
     qemu::check_version()?;
     let path = options.config.clone().unwrap_or_else(|| project.demo());
     let config = Config::open(&path)?;
+    if let Config::Overlays { .. } = config {
+        check::insist(project, &path, &options.board)?;
+    }
     let hands = hands(project, options, &config)?;
     let log = options.log.as_deref().map(open_log).transpose()?;
     let image = build::hypervisor(project, false)?;
@@ -80,7 +84,16 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
     };
     machine.kill();
     drop(raw);
-    result.map_err(Into::into)
+    result.map_err(|failure| unrepeated(failure).into())
+}
+
+/// The failure without what has been on the screen already.
+fn unrepeated(failure: Failure) -> Failure {
+    match failure {
+        Failure::Fault(Fault::Refused(_)) => Failure::Fault(Fault::Refused(Vec::new())),
+        Failure::Died(how, _, running) => Failure::Died(how, Vec::new(), running),
+        other => other,
+    }
 }
 
 fn hands(project: &Project, options: &Options, config: &Config) -> Result<Hands> {

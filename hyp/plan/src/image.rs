@@ -35,6 +35,15 @@ pub struct Segment {
     pub size: u64,
 }
 
+impl Segment {
+    /// The memory behind its bytes, if it has any.
+    pub(crate) fn zeros(&self) -> Option<bulkhead_types::Range<Ipa>> {
+        let bytes = self.bytes.len() as u64;
+        let size = self.size.checked_sub(bytes).filter(|size| *size > 0)?;
+        bulkhead_types::Range::<Ipa>::new(self.to.checked_add(bytes)?, size)
+    }
+}
+
 /// An image with every address known.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Placed {
@@ -229,6 +238,8 @@ mod tests {
         let placed = place(&elf_image(), &WISHES).unwrap();
         assert_eq!(placed.entry, Ipa(0x4020_0004));
         assert_eq!(placed.segments, [Segment { to: Ipa(0x4020_0000), bytes: 120..128, size: 0x3000 }]);
+        let bss = bulkhead_types::Range::<Ipa>::new(Ipa(0x4020_0008), 0x2ff8);
+        assert_eq!(placed.segments[0].zeros(), bss);
     }
 
     #[test]
@@ -243,6 +254,7 @@ mod tests {
     fn raw_bytes_go_to_the_start_of_memory() {
         let placed = place(b"\x14raw", &WISHES).unwrap();
         assert_eq!((placed.kind, placed.entry), (Kind::Raw, Ipa(0x4000_1000)));
+        assert_eq!(placed.segments[0].zeros(), None);
     }
 
     #[test]

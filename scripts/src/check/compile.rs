@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What `dtc` says of a source, as findings: with the place, and with the likely cause where it names none.
 
-use super::finding::{Finding, Mark};
+use super::finding::{self, Finding, Mark};
 use crate::dts::{FileId, Kind, Place, Sources, Token, tokens};
 use regex::{Captures, Regex};
 use std::ops::Range;
@@ -17,6 +17,16 @@ const LAST_WORDS: [&str; 3] = [
     "FATAL ERROR: Syntax error parsing input tree",
     "ERROR: Input tree has errors",
 ];
+
+/// What `dtc` wrote of the source at `path` as [`findings`] are shown, in one text.
+pub fn explained(path: &Path, complaints: &str) -> String {
+    let mut sources = Sources::default();
+    let text = sources.read(path).and_then(|file| {
+        let findings = findings(&mut sources, file, complaints);
+        finding::text(&sources, &findings).ok()
+    });
+    text.unwrap_or_else(|| complaints.into())
+}
 
 /// The findings in what `dtc` wrote of `file`. Never empty.
 pub fn findings(sources: &mut Sources, file: FileId, complaints: &str) -> Vec<Finding> {

@@ -3,7 +3,7 @@
 //! shows every mistake where it stands in the source.
 
 mod boards;
-mod compile;
+pub(crate) mod compile;
 mod finding;
 mod locate;
 mod placement;
@@ -13,7 +13,7 @@ use crate::dts::{Sources, parse};
 use crate::pack;
 use crate::project::Project;
 use crate::qemu;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use bulkhead_plan::board::Gic;
 use bulkhead_plan::bundle::Bundle;
 use bulkhead_plan::error::{Errors, Problem};
@@ -100,6 +100,19 @@ pub fn check(project: &Project, options: &Options) -> Result<bool> {
         _ => eprintln!("{config} on {}: {}", examined.board.name, examined.count()),
     }
     Ok(examined.is_good())
+}
+
+/// Says every mistake of a configuration, as [`check`] does, and what is odd; silent if there is nothing.
+///
+/// # Errors
+/// When the configuration would not boot.
+pub fn insist(project: &Project, config: &Path, board: &qemu::Options) -> Result<()> {
+    let examined = examine(project, config, board)?;
+    print(&examined.sources, &examined.findings)?;
+    if !examined.is_good() {
+        bail!("{} on {}: {}", config.display(), examined.board.name, examined.count());
+    }
+    Ok(())
 }
 
 /// The board in a few words.

@@ -18,7 +18,7 @@ mod shell;
 use crate::project::Project;
 use crate::qemu::{self, Gic};
 use crate::{build, terminal};
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Args;
 use lab::Lab;
 use libtest_mimic::{Arguments, ColorSetting, Trial};
@@ -67,7 +67,15 @@ pub fn test(project: &Project, options: &Options) -> Result<bool> {
         color: Some(if terminal::wants_colour() { ColorSetting::Always } else { ColorSetting::Never }),
         ..Arguments::default()
     };
-    let conclusion = libtest_mimic::run(&arguments, trials(project, options.full));
+    let trials = trials(project, options.full);
+    if let Some(filter) = options.filter.as_deref()
+        && !trials.iter().any(|trial| trial.name().contains(filter))
+    {
+        bail!(
+            "no test has {filter:?} in its name on the board that is its turn; --list lists them, --full --list all"
+        );
+    }
+    let conclusion = libtest_mimic::run(&arguments, trials);
     if !options.list {
         eprintln!("{} s", start.elapsed().as_secs());
         println!("{} passed, {} failed", conclusion.num_passed, conclusion.num_failed);

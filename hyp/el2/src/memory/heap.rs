@@ -1,23 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The boot heap. It closes before the first guest starts: nothing is allocated or freed after.
 
-use alloc::alloc::{Layout, alloc_zeroed};
+use alloc::alloc::Layout;
 use bulkhead_types::{Hpa, PAGE_SIZE};
 use core::alloc::GlobalAlloc;
-use core::ptr::{NonNull, null_mut, with_exposed_provenance_mut};
+use core::ptr::{null_mut, with_exposed_provenance_mut};
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 /// Memory in the order in which it is asked for. Most of what boot builds lives for ever, so nothing is given
 /// back: that takes fewer instructions, and the code that would drop things is not even there.
 struct BootHeap {
-    start: AtomicUsize,
+    size: AtomicUsize,
     next: AtomicUsize,
     end: AtomicUsize,
 }
 
 #[global_allocator]
 static HEAP: BootHeap =
-    BootHeap { start: AtomicUsize::new(0), next: AtomicUsize::new(0), end: AtomicUsize::new(0) };
+    BootHeap { size: AtomicUsize::new(0), next: AtomicUsize::new(0), end: AtomicUsize::new(0) };
 
 // SAFETY: each block starts behind the end of the one before, aligned, and ends inside the memory that
 // `start` was given. Only the boot CPU allocates: the others run after `seal`, when nothing is left.
@@ -64,7 +64,7 @@ unsafe impl GlobalAlloc for BootHeap {
 /// # Safety
 /// `start..start + size` is mapped read-write, and nothing else uses it from now on.
 pub unsafe fn start(start: usize, size: usize) {
-    HEAP.start.store(start, Ordering::Relaxed);
+    HEAP.size.store(size, Ordering::Relaxed);
     HEAP.next.store(start, Ordering::Relaxed);
     HEAP.end.store(start.saturating_add(size), Ordering::Relaxed);
 }
@@ -81,18 +81,21 @@ pub fn seal() {
 
 /// Bytes that were asked for, and bytes in all. Before [`seal`].
 pub fn used() -> (usize, usize) {
-    let [start, next, end] = [&HEAP.start, &HEAP.next, &HEAP.end].map(|at| at.load(Ordering::Relaxed));
-    (next.saturating_sub(start), end.saturating_sub(start))
+    let [size, next, end] = [&HEAP.size, &HEAP.next, &HEAP.end].map(|number| number.load(Ordering::Relaxed));
+    (size.saturating_sub(end.saturating_sub(next)), size)
 }
 
-/// `pages` zeroed pages in a row, aligned to their size rounded up to a power of two; never freed.
+/// `pages` zeroed pages in a row, aligned to their size rounded up to a power of two. They come from the
+/// heap's end, so that no alignment leaves a gap between what is small.
 pub fn zeroed_pages(pages: usize) -> Option<Hpa> {
     let size = pages.checked_mul(PAGE_SIZE as usize)?;
-    let layout = Layout::from_size_align(size, size.checked_next_power_of_two()?).ok()?;
-    if size == 0 {
+    let align = size.checked_next_power_of_two()?;
+    let start = HEAP.end.load(Ordering::Relaxed).checked_sub(size)? & !align.wrapping_sub(1);
+    if size == 0 || start < HEAP.next.load(Ordering::Relaxed) {
         return None;
     }
-    // SAFETY: the layout's size is not zero.
-    let pointer = unsafe { alloc_zeroed(layout) };
-    NonNull::new(pointer).map(|pages| Hpa(pages.as_ptr().expose_provenance() as u64))
+    HEAP.end.store(start, Ordering::Relaxed);
+    // SAFETY: inside the memory that `start` was given, above all blocks and below all pages so far.
+    unsafe { with_exposed_provenance_mut::<u8>(start).write_bytes(0, size) };
+    Some(Hpa(start as u64))
 }

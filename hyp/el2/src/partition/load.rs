@@ -7,12 +7,17 @@ use crate::system::{self, System};
 use crate::{cpu, interrupts};
 use bulkhead_types::{Hpa, Ipa, Range};
 
-/// Puts images and tree in place. A partition that ran before finds its memory as after power-on:
-/// zeroed, and with no stale line left in the caches that could come back over it.
+/// Puts images and tree in place. A partition that ran before finds its memory zeroed, with no stale line
+/// left in the caches that could come back over it. At the first start only what an ELF file has no bytes
+/// for is zeroed: the rest is as the firmware left it.
 pub fn load(partition: &Partition, system: &System, restarted: bool) {
     if restarted {
         for memory in &partition.plan.memory {
             through_windows(memory.frames, |bytes| bytes.fill(0));
+        }
+    } else {
+        for range in &partition.plan.zeros {
+            write(partition, range.start(), range.size(), |bytes| bytes.fill(0));
         }
     }
     for load in &partition.plan.loads {

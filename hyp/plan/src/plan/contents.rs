@@ -14,7 +14,7 @@ use super::{Device, GuestTree, Inputs, Load, Memory, Partition, map};
 use crate::bundle::Bundle;
 use crate::error::{Errors, Problem, listed, nearest};
 use crate::guest_tree::{self, Guest};
-use crate::image::{self, Kind, Placed, Wishes};
+use crate::image::{self, Kind, Placed, Segment, Wishes};
 use crate::partition::{ADDRESS_BITS, Access, Spec};
 use crate::tree::NodeId;
 
@@ -135,7 +135,9 @@ impl Planner<'_, '_, '_> {
         }
         let segments = kernel.segments.iter();
         let mut loads: Vec<Load> =
-            segments.filter_map(|segment| load(segment.to, &segment.bytes, &place)).collect();
+            segments.clone().filter_map(|segment| load(segment.to, &segment.bytes, &place)).collect();
+        // Linux clears its own.
+        let zeros = segments.filter(|_| kernel.kind == Kind::Elf).filter_map(Segment::zeros).collect();
         let mut initrd = None;
         if let Some((bytes, data)) = ramdisk
             && let Some(at) = errors.note(self.place_ramdisk(data.len() as u64, &kernel, &mut room))
@@ -163,16 +165,19 @@ impl Planner<'_, '_, '_> {
             }
             _ => Some(guest_tree::write(&guest, self.warnings)),
         };
-        let tree = written.and_then(|written| errors.note(self.place_tree(written, &kernel, &mut room)));
-        let Some(tree) = tree else { return Err(errors) };
+        let Some(written) = written else { return Err(errors) };
+        let size = written.blob.len() as u64;
+        let Some(at) = errors.note(self.place_tree(size, &kernel, &mut room)) else { return Err(errors) };
+        let guest_tree::GuestBlob { blob, kaslr_seed, rng_seed } = written;
         errors.or(Partition {
             name: spec.name.into(),
             cpus,
             memory,
             devices,
             loads,
+            zeros,
             entry: kernel.entry,
-            tree,
+            tree: GuestTree { at: at.start(), blob, kaslr_seed, rng_seed },
             interrupt_controller: gic,
             uart,
             restart: spec.restart,
@@ -246,26 +251,14 @@ impl Planner<'_, '_, '_> {
     }
 
     /// For Linux as the ramdisk; for others at the start of memory, where U-Boot looks for it, if that is free.
-    fn place_tree(
-        &self,
-        written: guest_tree::GuestBlob,
-        kernel: &Placed,
-        room: &mut Room,
-    ) -> Result<GuestTree, Problem> {
-        let size = written.blob.len() as u64;
-        let tree = |at: Range<Ipa>| GuestTree {
-            at: at.start(),
-            blob: written.blob.clone(),
-            kaslr_seed: written.kaslr_seed.clone(),
-            rng_seed: written.rng_seed.clone(),
-        };
+    fn place_tree(&self, size: u64, kernel: &Placed, room: &mut Room) -> Result<Range<Ipa>, Problem> {
         let start =
             kernel.segments.first().and_then(|segment| room.around(segment.to)).map(|memory| memory.start());
         let writable = start.and_then(|start| room.access(start)) == Some(Access::ALL);
         if kernel.kind != Kind::Linux && writable {
             let first = start.and_then(|start| Range::<Ipa>::new(start, size));
             if let Some(first) = first.filter(|first| room.claim(*first, "the device tree").is_ok()) {
-                return Ok(tree(first));
+                return Ok(first);
             }
         }
         let found =
@@ -276,7 +269,7 @@ impl Planner<'_, '_, '_> {
                 .advice("Give the partition more memory")
         })?;
         room.claim(place, "the device tree").map_err(|rule| self.problem(rule))?;
-        Ok(tree(place))
+        Ok(place)
     }
 }
 

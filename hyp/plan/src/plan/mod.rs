@@ -57,12 +57,14 @@ pub struct Partition {
     pub name: String,
     /// The physical CPU of each vCPU.
     pub cpus: Vec<CpuIndex>,
-    /// Its memory. All that no load fills must be zero when the guest starts.
+    /// Its memory. At a restart all that no load fills is zero.
     pub memory: Vec<Memory>,
     /// The devices that it owns.
     pub devices: Vec<Device>,
     /// Images to copy before each start.
     pub loads: Vec<Load>,
+    /// What of its memory an ELF file wants to be zero at the first start as well.
+    pub zeros: Vec<Range<Ipa>>,
     /// Where its first vCPU starts, with the address of the tree in x0.
     pub entry: Ipa,
     /// The device tree that it sees.
