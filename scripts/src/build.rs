@@ -67,6 +67,12 @@ pub fn fresh_guest(project: &Project, name: &str) -> Option<PathBuf> {
     Some(image)
 }
 
+/// The hypervisor as it was linked, with its symbols.
+#[must_use]
+pub fn hypervisor_program(project: &Project) -> PathBuf {
+    program_file(project, HYPERVISOR)
+}
+
 fn program_file(project: &Project, program: &str) -> PathBuf {
     project.target().join(TARGET).join("release").join(program)
 }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The board's serial port as everybody's console, and the hypervisor's log on it.
 
+use crate::predictor;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use bulkhead_machine::console::{Channel, Console, Input};
+use bulkhead_machine::console::{Channel, Console, Input, Sink};
 use bulkhead_platform::serial::{Model, Serial};
 use bulkhead_types::PartitionId;
 use core::fmt;
@@ -19,13 +20,19 @@ struct Port {
 
 impl Port {
     /// Gives `use_it` the console and a way to send.
-    fn with<R>(&mut self, use_it: impl FnOnce(&mut Console<'static>, &mut dyn FnMut(u8)) -> R) -> R {
-        let serial = &mut self.serial;
-        use_it(&mut self.console, &mut |byte| {
-            if let Some(serial) = serial {
-                serial.send(byte);
-            }
-        })
+    fn with<R>(&mut self, use_it: impl FnOnce(&mut Console<'static>, &mut Wire<'_>) -> R) -> R {
+        use_it(&mut self.console, &mut Wire(&mut self.serial))
+    }
+}
+
+/// Sends on the port, if there is one. A type and no `dyn`: see [`crate::predictor`].
+struct Wire<'p>(&'p mut Option<Serial>);
+
+impl Sink for Wire<'_> {
+    fn send(&mut self, byte: u8) {
+        if let Some(serial) = self.0 {
+            serial.send(byte);
+        }
     }
 }
 
@@ -60,7 +67,7 @@ pub fn open_channels(names: impl Iterator<Item = &'static str>) {
 /// Says whose the input is, and lets it come.
 pub fn open_input() {
     let mut port = PORT.lock();
-    port.with(|console, mut send| console.announce_focus(&mut send));
+    port.with(|console, send| console.announce_focus(send));
     if let Some(serial) = &mut port.serial {
         serial.enable_receive_interrupt();
     }
@@ -68,7 +75,7 @@ pub fn open_input() {
 
 /// Sends a byte of a partition.
 pub fn output(from: PartitionId, byte: u8) {
-    PORT.lock().with(|console, mut send| console.output(from, byte, &mut send));
+    PORT.lock().with(|console, send| console.output(from, byte, send));
 }
 
 /// Notes whether a partition has stopped.
@@ -78,13 +85,14 @@ pub fn set_stopped(partition: PartitionId, stopped: bool) {
 
 /// Ends a partition's unfinished line.
 pub fn flush(from: PartitionId) {
-    PORT.lock().with(|console, mut send| console.flush(from, &mut send));
+    PORT.lock().with(|console, send| console.flush(from, send));
 }
 
 /// Takes what the port received and hands it to `deliver`, without the port's lock. The interrupt is
 /// cleared first, so that a byte that comes after the last look raises it again. The port's FIFO and
 /// its line rate bound the work.
 pub fn receive(mut deliver: impl FnMut(PartitionId, u8)) {
+    predictor::cleanse(); // Commands are answered with lines.
     if let Some(serial) = &mut PORT.lock().serial {
         serial.clear_receive_interrupt();
     }
@@ -93,7 +101,7 @@ pub fn receive(mut deliver: impl FnMut(PartitionId, u8)) {
         let Some(byte) = port.serial.as_mut().and_then(Serial::receive) else {
             break;
         };
-        let input = port.with(|console, mut send| console.input(byte, &mut send));
+        let input = port.with(|console, send| console.input(byte, send));
         drop(port);
         if let Input::Deliver(to, byte) = input {
             deliver(to, byte);
@@ -103,14 +111,16 @@ pub fn receive(mut deliver: impl FnMut(PartitionId, u8)) {
 
 /// Sends a line of the hypervisor's own.
 pub fn line(text: fmt::Arguments<'_>) {
-    PORT.lock().with(|console, mut send| console.line(text, &mut send));
+    predictor::cleanse();
+    PORT.lock().with(|console, send| console.line(text, send));
 }
 
 /// Sends a line even if the lock is held for ever, as it is when its holder panicked.
 pub fn last_words(text: fmt::Arguments<'_>) {
+    predictor::cleanse();
     for _ in 0..10_000_000 {
         if let Some(mut port) = PORT.try_lock() {
-            return port.with(|console, mut send| console.line(text, &mut send));
+            return port.with(|console, send| console.line(text, send));
         }
         core::hint::spin_loop();
     }

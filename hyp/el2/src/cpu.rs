@@ -2,6 +2,7 @@
 //! The physical CPUs, and where each waits while its vCPU is off.
 
 use crate::partition::{Partition, Vcpu};
+use crate::predictor::Cleansing;
 use crate::registers::{dsb_sy, isb};
 use crate::system::{self, System};
 use crate::vectors::leave_guest;
@@ -52,6 +53,8 @@ pub struct Guest {
     pub seat: Seat<'static>,
     /// Where the guest sees the distributor.
     pub distributor: Range<Ipa>,
+    /// What makes this CPU's branch predictor forget what the guest taught it.
+    pub cleansing: Cleansing,
 }
 
 impl Cpu {
@@ -125,7 +128,8 @@ pub fn enter(system: &'static System, cpu: &'static Cpu) {
         let vcpu = partition.vcpus.get(vcpu)?;
         let distributor = partition.frames.distributor;
         let (told, seat) = (told(system.firmware), partition.gic.seat(vcpu.id)?);
-        Some(Guest { system, cpu, partition, vcpu, told, seat, distributor })
+        let cleansing = Cleansing::of_this_cpu(&told);
+        Some(Guest { system, cpu, partition, vcpu, told, cleansing, seat, distributor })
     });
     if let Some(guest) = owner {
         guest.partition.configure_cpu(guest.vcpu);

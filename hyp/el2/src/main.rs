@@ -43,6 +43,8 @@ mod panic;
 #[cfg(target_os = "none")]
 mod partition;
 #[cfg(target_os = "none")]
+mod predictor;
+#[cfg(target_os = "none")]
 mod registers;
 #[cfg(target_os = "none")]
 mod system;

@@ -324,7 +324,7 @@ impl Partition {
     pub fn report(&self, vcpu: &Vcpu, kind: u32, what: core::fmt::Arguments<'_>) {
         let bit = 1_u32 << (kind % 32);
         if self.reported.fetch_or(bit, Ordering::Relaxed) & bit == 0 {
-            log::warn!("{} vCPU {}: {what}", self.name, vcpu.id.0);
+            console::line(format_args!("warning: {} vCPU {}: {what}", self.name, vcpu.id.0));
         }
     }
 }

@@ -6,6 +6,7 @@
 
 pub mod attack;
 mod bench;
+mod branches;
 mod broken;
 mod desk;
 mod examples;
@@ -86,7 +87,8 @@ pub fn test(project: &Project, options: &Options) -> Result<bool> {
 fn trials(project: &Project, full: bool) -> Vec<Trial> {
     let project = Arc::new(project.clone());
     let boards = boards();
-    let scenarios = scenarios::ALL.iter().chain(examples::ALL).chain(refusals::ALL).chain(desk::ALL);
+    let scenarios =
+        scenarios::ALL.iter().chain(examples::ALL).chain(refusals::ALL).chain(desk::ALL).chain(branches::ALL);
     let mut trials = Vec::new();
     for (index, scenario) in scenarios.enumerate() {
         let chosen = if full { boards.as_slice() } else { &boards[index % boards.len()..][..1] };

@@ -5,7 +5,7 @@
 use super::device;
 use crate::cpu::Guest;
 use crate::vectors::{Frame, translate};
-use crate::{memory, read_register, write_register};
+use crate::{memory, predictor, read_register, write_register};
 use bulkhead_machine::instruction::{Bank, Transfer};
 use bulkhead_machine::syndrome::{DataAbort, FaultKind, Syndrome};
 use bulkhead_types::{Hpa, Ipa, PAGE_SIZE};
@@ -118,12 +118,14 @@ fn is_el1h() -> bool {
 /// The halves of a SIMD register of the guest's: they stay in the CPU, for EL2 itself uses none.
 fn vector(register: u8) -> (u64, u64) {
     let mut halves = [0; 2];
+    predictor::cleanse();
     // SAFETY: stores 16 bytes to where there is room for them.
     unsafe { store_vector(&raw mut halves, u64::from(register & 31)) };
     (halves[0], halves[1])
 }
 
 fn set_vector(register: u8, low: u64, high: u64) {
+    predictor::cleanse();
     // SAFETY: the guest's register, and 16 bytes to load it from. The rest of its SVE register becomes zero,
     // as with the guest's own load.
     unsafe { load_vector(&raw const *&[low, high], u64::from(register & 31)) };
