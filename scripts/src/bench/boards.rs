@@ -23,6 +23,9 @@ const GUEST: u64 = 0x5000_0000;
 /// Nothing here takes so long, even on a busy machine.
 const LIMIT: Duration = Duration::from_secs(600);
 
+/// Memory of a Linux.
+const LINUX_MIB: u32 = 512;
+
 /// How often each operation is measured while a trace is written.
 const TRACED_SAMPLES: u32 = 3;
 
@@ -109,6 +112,38 @@ impl<'p> Bench<'p> {
         let overlay = Shape::default().partitions(self.board.gic, &format!("samples={TRACED_SAMPLES}"));
         let more = ["-accel", "tcg,thread=single,one-insn-per-tb=on", "-d", events, "-D", file];
         self.partitions(2, 512, &overlay, &[("bench", &self.image("bench")?)], &more)
+    }
+
+    /// What Debian's Linux prints at EL1 of the bare board, with one CPU.
+    ///
+    /// # Errors
+    /// As for [`Bench::native`], and when `scripts/setup` has not fetched it.
+    pub fn native_linux(&self, arguments: &str) -> Result<String> {
+        let [kernel, ramdisk] = [self.software("debian-12")?, self.software("busybox-initrd")?];
+        let more = ["-machine", "virtualization=off", "-append", arguments];
+        self.output(&self.counting(1, LINUX_MIB), &kernel, Some(&ramdisk), &more)
+    }
+
+    /// What it prints in a partition of the same size.
+    ///
+    /// # Errors
+    /// As for [`Bench::native_linux`].
+    pub fn guest_linux(&self, arguments: &str) -> Result<String> {
+        let nodes = format!(
+            "linux {{ compatible = \"bulkhead,partition\"; cpus = <0>; kernel = \"linux\"; ramdisk = \"initrd\";\n\
+             memory = <0x0 0x40000000 0x0 {:#x}>; bootargs = \"{}\"; }};",
+            u64::from(LINUX_MIB) << 20,
+            arguments.replace('"', "\\\"")
+        );
+        let [kernel, ramdisk] = [self.software("debian-12")?, self.software("busybox-initrd")?];
+        let [kernel, ramdisk] = [fs::read(kernel)?, fs::read(ramdisk)?];
+        self.partitions(1, 2 * LINUX_MIB, &nodes, &[("linux", &kernel), ("initrd", &ramdisk)], &[])
+    }
+
+    fn software(&self, name: &str) -> Result<PathBuf> {
+        let file =
+            self.project.guest_software().iter().map(|place| place.join(name)).find(|file| file.is_file());
+        file.with_context(|| format!("no guest software {name}: scripts/setup brings it"))
     }
 
     /// The bytes of one of our guests.

@@ -6,6 +6,7 @@
 //! | [`boards`] | QEMU made a machine on which an instruction is a nanosecond |
 //! | [`figures`] | what the guests print, and the results of a run |
 //! | [`wholes`] | the boot, the memory, the image |
+//! | [`workloads`] | a Linux and jobs in it, native beside guest |
 //! | [`budgets`] | what each figure may be |
 //! | [`peers`] | the figures of other systems, and what we mean to reach |
 //! | [`table`], [`svg`] | results to be looked at |
@@ -23,6 +24,7 @@ pub mod svg;
 pub mod table;
 pub mod trace;
 pub mod wholes;
+pub mod workloads;
 
 use crate::project::{Project, write_whole};
 use crate::qemu::{self, BoardName, Gic};
@@ -69,6 +71,9 @@ pub struct Options {
     /// Measure how figures grow with partitions, CPUs and memory
     #[arg(long)]
     pub scale: bool,
+    /// Run whole workloads natively and as a guest: Debian's kernel up to /init, and jobs in user space
+    #[arg(long)]
+    pub workloads: bool,
 }
 
 /// Runs the bench. True if every figure is within its budget.
@@ -86,6 +91,12 @@ pub fn run(project: &Project, options: &Options) -> Result<bool> {
     if options.scale {
         for bench in &benches {
             print!("{}", table::scale(&bench.name(), &wholes::scale(bench)?));
+        }
+        return Ok(true);
+    }
+    if options.workloads {
+        for bench in &benches {
+            println!("{}", workloads::table(bench)?);
         }
         return Ok(true);
     }
