@@ -8,10 +8,10 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use bulkhead_plan::board::{Board, Gic, Start};
+use bulkhead_plan::board::{Board, Conduit, Gic, Start};
 use bulkhead_plan::bundle::{Bundle, Contents, NewConfiguration, software_crc32, write};
 use bulkhead_plan::early::{self, ConsoleKind};
-use bulkhead_plan::tree::{Blob, Tree};
+use bulkhead_plan::tree::{Blob, NodeId, Tree};
 use bulkhead_plan::{Planned, plan_board};
 use bulkhead_types::{Hpa, Range};
 use support::{guest_source, image, linux_image, overlay, root};
@@ -197,31 +197,180 @@ fn every_model_has_its_memory() {
     }
 }
 
-/// What is wrong with a small partition that has this device.
-fn errors_with(device: &str) -> Vec<String> {
-    let source = format!(
+/// A small partition with these properties.
+fn partition(properties: &str) -> String {
+    format!(
         "/dts-v1/; /plugin/; &{{/}} {{ partitions {{ compatible = \"bulkhead,partitions\"; \
          #address-cells = <2>; #size-cells = <2>; one {{ compatible = \"bulkhead,partition\"; cpus = <0>; \
-         memory = <0x0 0x40000000 0x0 0x200000>; kernel = \"ticker\"; devices = \"{device}\"; }}; }}; }};"
-    );
-    let bundle = bundle(&[("one.dtbo", overlay(&source))]);
+         kernel = \"ticker\"; {properties} }}; }}; }};"
+    )
+}
+
+fn plan(source: &str) -> Result<Planned, Vec<String>> {
+    let bundle = bundle(&[("one.dtbo", overlay(source))]);
     let bundle = Bundle::parse(&bundle, software_crc32).unwrap();
-    let planned = plan_board(&board(), &bundle, vec![]).map(drop);
-    planned.err().map(|errors| errors.0.iter().map(ToString::to_string).collect()).unwrap_or_default()
+    plan_board(&board(), &bundle, vec![]).map_err(|errors| errors.0.iter().map(ToString::to_string).collect())
+}
+
+/// What is wrong with a small partition that has these devices, remapped or identity-mapped.
+fn errors_with(devices: &str, identity_mapped: bool) -> Vec<String> {
+    let mapped = if identity_mapped { "identity-mapped;" } else { "" };
+    let source = format!("memory = <0x0 0x20000000 0x0 0x200000>; devices = {devices}; {mapped}");
+    plan(&partition(&source)).err().unwrap_or_default()
 }
 
 /// The mini UART's page and interrupt are those of two SPI controllers too.
 #[test]
 fn what_shares_the_consoles_page_is_refused() {
-    let errors = errors_with("/soc/spi@7e215080");
+    let errors = errors_with("\"/soc/spi@7e215080\"", false);
     assert!(errors.iter().any(|error| error.contains("its registers share a page")), "{errors:?}");
     assert!(errors.iter().any(|error| error.contains("that of the hypervisor's console too")), "{errors:?}");
 }
 
-/// The VideoCore serves the mailbox's owner, and reaches all memory.
+/// The table of docs/raspberry-pi.md: to whom each device can be given. Without an SMMU a device that masters
+/// the bus needs an owner whose memory is where the device sees it, and who is trusted.
 #[test]
-fn the_mailbox_masters_the_bus() {
-    let errors = errors_with("/soc/mailbox@7e00b880");
-    assert!(errors.iter().any(|error| error.contains("it can master the bus")), "{errors:?}");
-    assert!(errors_with("/soc/watchdog@7e100000").is_empty());
+fn every_device_goes_to_whom_it_may() {
+    const MASTER: Option<&str> = Some("it can master the bus");
+    const BUS: Option<&str> = Some("buses, with the devices behind them, are not supported yet");
+    const CONTROLLER: Option<&str> = Some("interrupt controllers behind the GIC are not supported yet");
+    const PAGE: Option<&str> = Some("its registers share a page with");
+    const UARTS: &str = "\"/soc/serial@7e201000\", \"/soc/serial@7e201400\", \"/soc/serial@7e201600\", \
+         \"/soc/serial@7e201800\", \"/soc/serial@7e201a00\"";
+    // What a remapped partition is told, and what an identity-mapped one.
+    let table = [
+        (UARTS, None, None),
+        // UART0 is in use, and on the same page.
+        ("\"/soc/serial@7e201400\"", PAGE, PAGE),
+        ("\"/soc/i2c@7e804000\"", None, None),
+        ("\"/soc/rng@7e104000\"", None, None),
+        ("\"/soc/watchdog@7e100000\"", None, None),
+        ("\"/soc/gpio@7e200000\"", CONTROLLER, CONTROLLER),
+        ("\"/soc/mailbox@7e00b880\"", MASTER, None),
+        ("\"/soc/dma-controller@7e007000\"", MASTER, None),
+        ("\"/soc/usb@7e980000\"", MASTER, None),
+        ("\"/emmc2bus/mmc@7e340000\"", MASTER, None),
+        ("\"/scb/ethernet@7d580000\"", MASTER, None),
+        ("\"/scb/usb@7e9c0000\"", MASTER, None),
+        ("\"/scb/pcie@7d500000\"", MASTER, BUS),
+    ];
+    for (devices, remapped, identity_mapped) in table {
+        for (mapped, expected) in [(false, remapped), (true, identity_mapped)] {
+            let errors = errors_with(devices, mapped);
+            match expected {
+                None => assert!(errors.is_empty(), "{devices}: {errors:?}"),
+                Some(rule) => {
+                    assert!(errors.iter().any(|error| error.contains(rule)), "{devices}: {errors:?}")
+                }
+            }
+        }
+    }
+}
+
+/// The primary partition has all of them, and a warning says what that means.
+#[test]
+fn the_primary_partition_has_the_rest() {
+    let linux = "linux { compatible = \"bulkhead,partition\"; primary; kernel = \"debian-12\"; };\nticker {";
+    let beside = "memory = <0x0 0x40000000 0x0 0x200000>; devices = \"/soc/i2c@7e804000\";";
+    let planned = plan(&partition(beside).replace("one {", linux)).unwrap();
+    let own = planned.plan.partitions.iter().find(|partition| partition.primary).unwrap();
+    let paths: Vec<&str> = own.devices.iter().map(|device| device.path.as_str()).collect();
+    for path in
+        ["/emmc2bus/mmc@7e340000", "/scb/pcie@7d500000", "/scb/ethernet@7d580000", "/soc/gpio@7e200000"]
+    {
+        assert!(paths.contains(&path), "{path} is not among {paths:?}");
+    }
+    // The console, with what shares its page; the power manager; what another has.
+    for path in ["/soc/serial@7e215040", "/soc/spi@7e215080", "/soc/watchdog@7e100000", "/soc/i2c@7e804000"] {
+        assert!(!paths.contains(&path), "{path} is among {paths:?}");
+    }
+    let warnings: String = planned.plan.warnings.iter().map(|warning| format!("{warning}\n")).collect();
+    assert!(warnings.contains("The primary partition must be trusted"), "{warnings}");
+    // The virtual UART has the number of the port that it stands for.
+    let tree = Tree::parse(&own.tree.blob, "guest").unwrap();
+    assert_eq!(tree.by_path("/aliases").unwrap().string("serial1"), Some("/serial@fe215000"));
+    assert_eq!(tree.by_path("/aliases").unwrap().string("serial0"), Some("/soc/serial@7e201000"));
+    // Every other node of a device is the board's, so that clocks, pins and interrupts stay right.
+    let blob = board();
+    let before = Tree::parse(&blob, "board").unwrap();
+    for path in paths {
+        let (old, new) = (before.by_path(path).unwrap(), tree.by_path(path).unwrap());
+        assert_eq!(new.properties(), old.properties(), "{path}");
+    }
+}
+
+/// Devices on the SoC's buses reach the first gigabyte alone: who needs none of it gets none, as long as there
+/// is other memory.
+#[test]
+fn low_memory_is_left_to_those_who_need_it() {
+    const GIB: u64 = 1 << 30;
+    let end = |source: &str| {
+        let planned = plan(&partition(source)).unwrap();
+        planned.plan.partitions[0].memory.iter().map(|memory| memory.frames.end().0).max().unwrap()
+    };
+    assert!(end("memory = <0x0 0x40000000 0x0 0x10000000>;") > GIB);
+    assert!(end("memory = <0x0 0x10000000>; identity-mapped; devices = \"/emmc2bus/mmc@7e340000\";") <= GIB);
+}
+
+/// What early boot and the whole plan have for a console where the tree says so: the same.
+#[test]
+fn the_console_is_what_stdout_path_names() {
+    let ports = [
+        ("serial0:115200n8", Some((ConsoleKind::Pl011, 0xfe20_1000, 121))),
+        ("serial1", Some((ConsoleKind::MiniUart, 0xfe21_5040, 93))),
+        ("serial3:9600", Some((ConsoleKind::Pl011, 0xfe20_1600, 121))),
+        ("/soc/serial@7e201400", Some((ConsoleKind::Pl011, 0xfe20_1400, 121))),
+        ("/soc/serial@7e201800:115200", Some((ConsoleKind::Pl011, 0xfe20_1800, 121))),
+        ("/soc/serial@7e201a00", Some((ConsoleKind::Pl011, 0xfe20_1a00, 121))),
+        ("/soc/gpio@7e200000", None),
+        ("serial9", None),
+    ];
+    for (stdout, expected) in ports {
+        let blob = board();
+        let mut tree = Tree::parse(&blob, "board").unwrap();
+        let chosen = tree.by_path("/chosen").unwrap().id();
+        tree.set_string(chosen, "stdout-path", stdout);
+        let aliases = tree.by_path("/aliases").unwrap().id();
+        tree.set_string(aliases, "serial3", "/soc/serial@7e201600");
+        let blob = tree.to_blob();
+        let early = early::console(&Blob::new(&blob).unwrap());
+        let early = early.map(|console| (console.kind, console.registers.start().0));
+        assert_eq!(early, expected.map(|(kind, at, _)| (kind, at)), "{stdout}");
+        let console = Board::read(&tree).unwrap().console;
+        let console = console.map(|console| {
+            (console.kind, console.registers.start().0, console.interrupt.unwrap().0.get() - 32)
+        });
+        assert_eq!(console, expected, "{stdout}");
+    }
+}
+
+/// Trusted Firmware-A changes the tree before it passes it on (its `rpi4_setup.c`): PSCI by SMC, its own memory
+/// reserved in place of the spin table's page, the console on `serial0`.
+#[test]
+fn trusted_firmware_starts_the_cpus() {
+    let blob = board();
+    let mut tree = Tree::parse(&blob, "board").unwrap();
+    tree.reservations.clear();
+    let psci = tree.add_node(NodeId::ROOT, "psci");
+    tree.set_strings(psci, "compatible", &["arm,psci-1.0", "arm,psci-0.2", "arm,psci"]);
+    tree.set_string(psci, "method", "smc");
+    for cpu in 0..4 {
+        let cpu = tree.by_path(&format!("/cpus/cpu@{cpu}")).unwrap().id();
+        tree.set_string(cpu, "enable-method", "psci");
+    }
+    let reserved = tree.by_path("/reserved-memory").unwrap().id();
+    let own = tree.add_node(reserved, "atf@0");
+    tree.set_cells(own, "reg", &[0, 0, 0x8_0000]);
+    tree.set(own, "no-map", vec![]);
+    let chosen = tree.by_path("/chosen").unwrap().id();
+    tree.set_string(chosen, "stdout-path", "serial0");
+    let blob = tree.to_blob();
+    let tree = Tree::parse(&blob, "board").unwrap();
+    let board = Board::read(&tree).unwrap();
+    let psci = board.psci.unwrap();
+    assert!(psci.standard && psci.conduit == Conduit::Smc);
+    assert!(board.cpus.iter().all(|cpu| cpu.start == Some(Start::Psci)));
+    assert_eq!(board.console.unwrap().registers.start(), Hpa(0xfe20_1000));
+    let working = early::free_range(&Blob::new(&blob).unwrap(), &[], 1 << 20, 4096).unwrap();
+    assert_eq!(working.start(), Hpa(0x8_0000), "the firmware's own memory stays free");
 }

@@ -12,6 +12,24 @@ const BLOCKS: [u64; 3] = [1 << 30, 2 << 20, PAGE_SIZE];
 #[derive(Clone, Debug)]
 pub(super) struct Free(Vec<Range<Hpa>>);
 
+/// Which memory is better than other.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Better {
+    /// From this address on: what is below is for devices that reach no further.
+    From(Hpa),
+    /// Below this address.
+    Below(Hpa),
+}
+
+impl Better {
+    fn is(self, range: Range<Hpa>) -> bool {
+        match self {
+            Self::From(limit) => range.start() >= limit,
+            Self::Below(limit) => range.start() < limit,
+        }
+    }
+}
+
 impl Free {
     /// What of `banks` (ascending, disjoint) no range in `taken` touches.
     pub(super) fn new(banks: &[Range<Hpa>], taken: impl Iterator<Item = Range<Hpa>>) -> Self {
@@ -57,38 +75,39 @@ impl Free {
     /// Finds frames for `size` bytes that a guest sees at `guest`: in one piece if one is free, and so
     /// that guest and physical addresses agree below the largest block that the guest range holds.
     /// Without such a piece, in several. `None`, and nothing taken, if there is not so much.
-    pub(super) fn take(&mut self, size: u64, guest: u64) -> Option<Vec<Range<Hpa>>> {
+    pub(super) fn take(&mut self, size: u64, guest: u64, better: Better) -> Option<Vec<Range<Hpa>>> {
         let end = guest.checked_add(size)?;
         let holds =
             |block: &u64| align_up(guest, *block).is_some_and(|start| start.saturating_add(*block) <= end);
         for block in BLOCKS.into_iter().filter(holds) {
-            if let Some(frames) = self.take_piece(size, guest, block) {
+            if let Some(frames) = self.take_piece(size, guest, block, better) {
                 return Some(alloc::vec![frames]);
             }
         }
-        if self.total() < size { None } else { self.take_pieces(size, guest) }
+        if self.total() < size { None } else { self.take_pieces(size, guest, better) }
     }
 
-    /// One piece, congruent with `guest` modulo `block`, from the smallest free range that has it.
-    fn take_piece(&mut self, size: u64, guest: u64, block: u64) -> Option<Range<Hpa>> {
+    /// One piece, congruent with `guest` modulo `block`, from the smallest free range that has it, a better one first.
+    fn take_piece(&mut self, size: u64, guest: u64, block: u64, better: Better) -> Option<Range<Hpa>> {
         let fits = self.0.iter().enumerate().filter_map(|(place, range)| {
             let start = congruent(range.start().0, guest, block)?;
             let piece = Range::<Hpa>::new(Hpa(start), size)?;
             range.covers(&piece).then_some((range.size(), place, piece))
         });
-        let (_, place, piece) = fits.min_by_key(|(size, place, _)| (*size, *place))?;
+        let (_, place, piece) =
+            fits.min_by_key(|(size, place, piece)| (!better.is(*piece), *size, *place))?;
         self.remove(place, piece);
         Some(piece)
     }
 
-    /// Several pieces, always the largest that is left.
-    fn take_pieces(&mut self, size: u64, guest: u64) -> Option<Vec<Range<Hpa>>> {
+    /// Several pieces, always the largest that is left, better ones first.
+    fn take_pieces(&mut self, size: u64, guest: u64, better: Better) -> Option<Vec<Range<Hpa>>> {
         let before = self.0.clone();
         let mut pieces = Vec::new();
         let mut left = size;
         while left > 0 {
             let at = guest.saturating_add(size.saturating_sub(left));
-            let Some((place, piece)) = self.largest_piece(left, at) else {
+            let Some((place, piece)) = self.largest_piece(left, at, better) else {
                 self.0 = before;
                 return None;
             };
@@ -99,7 +118,7 @@ impl Free {
         Some(pieces)
     }
 
-    fn largest_piece(&self, limit: u64, guest: u64) -> Option<(usize, Range<Hpa>)> {
+    fn largest_piece(&self, limit: u64, guest: u64, better: Better) -> Option<(usize, Range<Hpa>)> {
         let [_, block, page] = BLOCKS;
         [block, page].into_iter().find_map(|block| {
             let pieces = self.0.iter().enumerate().filter_map(|(place, range)| {
@@ -108,7 +127,7 @@ impl Free {
                 let piece = Range::<Hpa>::new(Hpa(start), room.min(limit))?;
                 (!piece.is_empty()).then_some((place, piece))
             });
-            pieces.max_by_key(|(place, piece)| (piece.size(), core::cmp::Reverse(*place)))
+            pieces.max_by_key(|(place, piece)| (better.is(*piece), piece.size(), core::cmp::Reverse(*place)))
         })
     }
 
@@ -137,6 +156,8 @@ mod tests {
     use super::*;
     use alloc::vec;
 
+    const ANYWHERE: Better = Better::From(Hpa(0));
+
     fn range(start: u64, size: u64) -> Range<Hpa> {
         Range::<Hpa>::new(Hpa(start), size).unwrap()
     }
@@ -154,20 +175,26 @@ mod tests {
     #[test]
     fn frames_are_congruent_with_the_guest() {
         let mut free = free(&[range(0x4000_0000, 0x8_0000)]);
-        assert_eq!(free.take(0x2000_0000, 0x4000_0000), Some(vec![range(0x4020_0000, 0x2000_0000)]));
-        assert_eq!(free.take(0x4000_0000, 0x4000_0000), Some(vec![range(0x8000_0000, 0x4000_0000)]));
-        assert_eq!(free.take(0x1000, 0x4000_3000), Some(vec![range(0x4008_0000, 0x1000)]));
+        assert_eq!(
+            free.take(0x2000_0000, 0x4000_0000, ANYWHERE),
+            Some(vec![range(0x4020_0000, 0x2000_0000)])
+        );
+        assert_eq!(
+            free.take(0x4000_0000, 0x4000_0000, ANYWHERE),
+            Some(vec![range(0x8000_0000, 0x4000_0000)])
+        );
+        assert_eq!(free.take(0x1000, 0x4000_3000, ANYWHERE), Some(vec![range(0x4008_0000, 0x1000)]));
     }
 
     #[test]
     fn memory_in_pieces_is_found_if_there_is_enough() {
         let mut free = free(&[range(0x6000_0000, 0x1000), range(0x9000_0000, 0x1000)]);
-        let pieces = free.take(0x6000_0000, 0x4000_0000).unwrap();
+        let pieces = free.take(0x6000_0000, 0x4000_0000, ANYWHERE).unwrap();
         assert_eq!(pieces.len(), 3);
         assert_eq!(pieces.iter().map(Range::size).sum::<u64>(), 0x6000_0000);
         assert!(pieces.iter().all(|piece| piece.start().is_aligned(2 << 20)));
         let total = free.total();
-        assert_eq!(free.take(0x4000_0000, 0x4000_0000), None);
+        assert_eq!(free.take(0x4000_0000, 0x4000_0000, ANYWHERE), None);
         assert_eq!(free.total(), total);
     }
 

@@ -8,10 +8,11 @@ use alloc::vec::Vec;
 
 use bulkhead_types::{Hpa, Ipa, Range};
 
-use super::frames::Free;
+use super::frames::{Better, Free};
 use super::{Inputs, Memory, map};
 use crate::error::{Errors, Problem, listed};
 use crate::partition::{Access, MemoryWish, Spec};
+use crate::tree::{Node, Tree};
 
 /// The memory of each partition, and what is left. Identity-mapped memory has no choice and comes
 /// first; the rest from the largest to the smallest, so that large blocks find aligned frames.
@@ -24,6 +25,8 @@ pub(super) fn assign(
     let kept =
         board.reserved.iter().map(|(range, _)| *range).chain(inputs.taken.iter().map(|(range, _)| *range));
     let mut free = Free::new(&board.memory, kept);
+    // With one bank there is nothing to choose.
+    let reach = if board.memory.len() > 1 { reach(inputs.tree) } else { Hpa(0) };
     let mut owners: Vec<(Range<Hpa>, String)> = Vec::new();
     let mut found: BTreeMap<(usize, usize), Vec<Memory>> = BTreeMap::new();
 
@@ -51,7 +54,8 @@ pub(super) fn assign(
                 }
             }
         } else {
-            match free.take(wish.size, guest.0) {
+            let better = if spec.identity_mapped { Better::Below(reach) } else { Better::From(reach) };
+            match free.take(wish.size, guest.0, better) {
                 Some(pieces) if wish.at.is_none() && spec.identity_mapped && pieces.len() > 1 => {
                     errors.push(problem("no free memory of this size is in one piece".into()));
                     continue;
@@ -87,6 +91,24 @@ pub(super) fn assign(
         }
     }
     (assigned, free)
+}
+
+/// Where the memory ends that every device reaches, by the `dma-ranges` of their buses (Devicetree Specification,
+/// 2.3.9); 0 where no bus limits them.
+fn reach(tree: &Tree<'_>) -> Hpa {
+    let end = |bus: Node<'_, '_>| {
+        let above = bus.parent()?;
+        let mut cells = bus.cells("dma-ranges");
+        let mut end = None;
+        while !cells.is_empty() {
+            cells.skip_cells(bus.address_cells())?;
+            let start = cells.take_number(above.address_cells())?;
+            let size = cells.take_number(bus.size_cells())?;
+            end = end.max(start.checked_add(size));
+        }
+        end
+    };
+    Hpa(tree.nodes().filter(Node::is_available).filter_map(end).min().unwrap_or(0))
 }
 
 /// Lays pieces one behind the other in the guest's addresses.
