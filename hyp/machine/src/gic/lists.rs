@@ -157,9 +157,11 @@ impl<H: Hardware> Local<'_, H> {
         }
     }
 
-    /// Deactivates what the guest ended without its being in a list register.
+    /// Deactivates what the guest ended without its being in a list register. Ends from before anything was
+    /// displaced are of interrupts that were not active.
     fn count_ends(&self) {
-        if self.this.displaced_words.load(Relaxed) == 0 {
+        let counting = self.this.maintenance.load(Relaxed) & Maintenance::NOT_PRESENT.bits() != 0;
+        if !counting || self.this.displaced_words.load(Relaxed) == 0 {
             return;
         }
         for _ in 0..self.hw.take_end_count().min(32) {
@@ -189,7 +191,7 @@ impl<H: Hardware> Local<'_, H> {
         let before = self.this.maintenance.load(Relaxed);
         if before != causes.bits() {
             if causes.contains(Maintenance::NOT_PRESENT) && before & Maintenance::NOT_PRESENT.bits() == 0 {
-                // Ends counted until now were of interrupts that were not active.
+                // See `count_ends`.
                 self.hw.take_end_count();
             }
             self.this.maintenance.store(causes.bits(), Relaxed);

@@ -370,6 +370,18 @@ fn software_sets_and_clears_pending_and_active() {
 }
 
 #[test]
+fn ends_of_what_was_not_active_do_not_free_what_becomes_active_later() {
+    both(|version| {
+        let machine = machine(version, 1, &[50]);
+        machine.board.cpus[0].borrow_mut().end_count = 3;
+        machine.set_bit(0, SET_ACTIVE, 50);
+        assert!(machine.bit(0, SET_ACTIVE, 50));
+        machine.set_bit(0, SET_PENDING, 50);
+        assert_eq!(machine.acknowledge(0), None);
+    });
+}
+
+#[test]
 fn sgis_to_oneself_never_leave_the_cpu() {
     both(|version| {
         let machine = machine(version, 2, &[3]);
