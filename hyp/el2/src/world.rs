@@ -40,6 +40,11 @@ fn translation_control(input_bits: u32) -> u64 {
     u64::from(64_u32.saturating_sub(input_bits)) | start_at_level_1 | cacheable_walks | physical_size | res1
 }
 
+/// Writes zero to each register.
+macro_rules! clear {
+    ($($name:literal)*) => { $( write_register!($name, 0); )* };
+}
+
 /// Prepares this CPU's EL2 controls for the vCPU `mpidr` of the partition with these stage-2 tables.
 pub fn configure(tables: u64, input_bits: u32, mpidr: Mpidr) {
     let features = Features::read();
@@ -65,13 +70,17 @@ pub fn configure(tables: u64, input_bits: u32, mpidr: Mpidr) {
             // ZCR_EL2.LEN: the longest vectors that there are. Named by encoding for older assemblers.
             write_register!("s3_4_c1_c2_0", 0xf);
         }
-        if features.fine_grained_traps {
+        if features.fine_grained_traps >= 1 {
             // HFGRTR, HFGWTR, HFGITR, HDFGRTR, HDFGWTR.
             write_register!("s3_4_c1_c1_4", 0);
             write_register!("s3_4_c1_c1_5", 0);
             write_register!("s3_4_c1_c1_6", 0);
             write_register!("s3_4_c3_c1_4", 0);
             write_register!("s3_4_c3_c1_5", 0);
+        }
+        if features.fine_grained_traps >= 2 {
+            // HDFGRTR2, HDFGWTR2, HFGRTR2, HFGWTR2, HFGITR2.
+            clear!("s3_4_c3_c1_0" "s3_4_c3_c1_1" "s3_4_c3_c1_2" "s3_4_c3_c1_3" "s3_4_c3_c1_7");
         }
         if features.memory_partitioning {
             // MPAM2_EL2.TRAPMPAM0EL1 and TRAPMPAM1EL1, MPAMHCR_EL2.TRAP_MPAMIDR_EL1: MPAM is hidden.
@@ -102,11 +111,6 @@ pub fn invalidate_translations() {
             options(nostack, preserves_flags)
         );
     }
-}
-
-/// Writes zero to each register.
-macro_rules! clear {
-    ($($name:literal)*) => { $( write_register!($name, 0); )* };
 }
 
 /// Puts EL1's and EL0's registers into the state after a reset; architecturally unknown ones are
@@ -242,7 +246,8 @@ struct Features {
     pmu: bool,
     pauth: bool,
     memory_partitioning: bool,
-    fine_grained_traps: bool,
+    /// ID_AA64MMFR0_EL1.FGT.
+    fine_grained_traps: u64,
     extended_hypervisor_control: bool,
 }
 
@@ -268,7 +273,7 @@ impl Features {
             pauth: instructions >> 4 & 0xff != 0
                 || instructions >> 24 & 0xff != 0
                 || instructions_2 >> 8 & 0xff != 0,
-            fine_grained_traps: memory_0 >> 56 & 0xf != 0,
+            fine_grained_traps: memory_0 >> 56 & 0xf,
             extended_hypervisor_control: memory_1 >> 40 & 0xf != 0,
         }
     }

@@ -4,7 +4,7 @@
 //!
 //! Where FEAT_FGT is there, HFGRTR_EL2, HFGWTR_EL2, HFGITR_EL2, HDFGRTR_EL2 and HDFGWTR_EL2 are zero: their positive
 //! bits trap nothing more, their negative bits (`n...`) trap what comes with features that are hidden.
-//! HSTR_EL2 is zero.
+//! FEAT_FGT2's HFGRTR2_EL2 and its like are zero too, and have negative bits only. HSTR_EL2 is zero.
 
 /// HCR_EL2 (Arm ARM, D24.2). E2H and TGE are 0: EL2 is not a host.
 pub const HCR_EL2: u64 = VM | SWIO | FMO | IMO | AMO | TID3 | TSC | TIDCP | RW | TERR | APK | API;

@@ -29,6 +29,8 @@ pub enum Rule {
     Hide,
     /// What the CPU says, but no more than this.
     AtMost(u64),
+    /// What the CPU says, but no more than this; 0b1111, which is IMPLEMENTATION DEFINED, is zero.
+    VersionAtMost(u64),
     /// This, whatever the CPU says.
     Fixed(u64),
     /// Not implemented, which this field writes as 0b1111; a CPU that says 0 says so already.
@@ -93,6 +95,13 @@ impl Field {
             Rule::Keep => field,
             Rule::Hide => 0,
             Rule::AtMost(limit) => field.min(limit),
+            Rule::VersionAtMost(limit) => {
+                if field == 0xf {
+                    0
+                } else {
+                    field.min(limit)
+                }
+            }
             Rule::Fixed(fixed) => fixed & 0xf,
             Rule::Absent => {
                 if field == 0 {

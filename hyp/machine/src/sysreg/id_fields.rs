@@ -50,6 +50,7 @@ pub const ID_REGISTERS: &[IdRegister] = &[
     id("ID_DFR0_EL1", 1, 2, Aarch32(&[
         hide("CopTrc", 12, TRACE),
         hide("MMapTrc", 16, TRACE),
+        rule("PerfMon", 24, Rule::VersionAtMost(8), NOT_ENABLED),
         hide("TraceFilt", 28, TRACE),
     ])),
     id("ID_AFR0_EL1", 1, 3, Zero(IMPLEMENTATION_DEFINED)),
@@ -124,7 +125,7 @@ pub const ID_REGISTERS: &[IdRegister] = &[
     id("ID_AA64DFR0_EL1", 5, 0, Fields(&[
         keep("DebugVer", 0),
         hide("TraceVer", 4, TRACE),
-        keep("PMUVer", 8),
+        rule("PMUVer", 8, Rule::VersionAtMost(8), NOT_ENABLED),
         keep("BRPs", 12),
         hide("PMSS", 16, NOT_ENABLED),
         keep("WRPs", 20),

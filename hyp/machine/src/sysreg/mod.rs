@@ -65,6 +65,12 @@ impl Register {
             && self.0 & Self::new(0, 0, 0, 7, 0).0 != 0
     }
 
+    /// Whether it is one of the error records that HCR_EL2.TERR traps: ERRIDR_EL1 to ERXMISC3_EL1, without those
+    /// that inject errors.
+    const fn is_error_record(self) -> bool {
+        matches!(self.fields(), [3, 0, 5, 3..=5, _]) && !matches!(self.fields(), [3, 0, 5, 4, 4..=6])
+    }
+
     /// CRm and op2 of an ID register, as one number below 64.
     #[inline(always)]
     const fn id_index(self) -> usize {
@@ -154,10 +160,20 @@ pub fn access(ids: &IdTable, register: Register, operation: Operation) -> Outcom
                 ICC_DIR_EL1 => {
                     return IntId::new(value as u32 & 0xff_ffff).map_or(Outcome::Done, Outcome::Deactivate);
                 }
-                _ => return Outcome::Undefined,
+                _ => return access_rare(register, operation),
             };
             Outcome::SendSgi { register, value }
         }
-        _ => Outcome::Undefined,
+        _ => access_rare(register, operation),
+    }
+}
+
+/// There are no error records; and no other register that traps.
+#[cold]
+fn access_rare(register: Register, operation: Operation) -> Outcome {
+    match operation {
+        _ if !register.is_error_record() => Outcome::Undefined,
+        Operation::Read => Outcome::Value(0),
+        Operation::Write(_) => Outcome::Done,
     }
 }

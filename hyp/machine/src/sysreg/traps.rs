@@ -12,6 +12,8 @@ pub enum Verdict {
     Sanitised,
     /// Writes trap and are carried out by EL2; reads are UNDEFINED.
     Emulated,
+    /// Traps, reads as zero and ignores writes: what is there has nothing in it.
+    Empty,
     /// Traps and is UNDEFINED, as on a CPU without it.
     Undefined,
 }
@@ -193,12 +195,32 @@ pub const TRAPS: &[Row] = &[
 
     // Memory management, caches, the rest of the CPU.
     given("set/way cache maintenance", many(1, is(0), is(7), CR, is(2)), "HCR_EL2.TSW = 0, SWIO = 1", "cleans as it invalidates: no line of another's is lost"),
+    given("address translation", many(1, is(0), is(7), Span(8, 9), OP), "HCR_EL2.AT = 0", "stage 1 only, the guest's own"),
+    given("DC ZVA", one(1, 3, 7, 4, 1), "HCR_EL2.TDZ = 0", "by address, through the guest's own translation"),
+    given("prediction restriction", many(1, is(3), is(7), is(3), Span(4, 7)), "HFGITR_EL2.CFPRCTX = DVPRCTX = CPPRCTX = COSPRCTX = 0", OWN_CPU),
     given("cache maintenance", many(1, OP, is(7), CR, OP), "HCR_EL2.TPC = TPU = 0", "by address, through the guest's own translation"),
     given("TLB maintenance", many(1, is(0), Span(8, 9), CR, OP), "HCR_EL2.TTLB = TTLBIS = TTLBOS = 0", "reaches the guest's VMID only"),
     given("virtual memory control", many(3, is(0), is(2), is(0), OP), "HCR_EL2.TVM = TRVM = 0", OWN_CPU),
     given("SCTLR_EL1, ACTLR_EL1, CPACR_EL1", many(3, is(0), is(1), is(0), Span(0, 2)), "HCR_EL2.TVM = TACR = 0, CPTR_EL2.TCPAC = 0", OWN_CPU),
+    given("AFSR0_EL1, AFSR1_EL1, ESR_EL1", many(3, is(0), is(5), Span(1, 2), OP), "HCR_EL2.TVM = TRVM = 0", OWN_CPU),
+    given("FAR_EL1", one(3, 0, 6, 0, 0), "HCR_EL2.TVM = TRVM = 0", OWN_CPU),
+    given("PAR_EL1", one(3, 0, 7, 4, 0), "HFGRTR_EL2.PAR_EL1 = 0", OWN_CPU),
+    given("MAIR_EL1", one(3, 0, 10, 2, 0), "HCR_EL2.TVM = TRVM = 0", OWN_CPU),
+    given("AMAIR_EL1", one(3, 0, 10, 3, 0), "HCR_EL2.TVM = TRVM = 0", OWN_CPU),
+    given("VBAR_EL1", one(3, 0, 12, 0, 0), "HFGRTR_EL2.VBAR_EL1 = 0", OWN_CPU),
+    given("ISR_EL1, DISR_EL1", many(3, is(0), is(12), is(1), Span(0, 1)), "HCR_EL2.IMO = FMO = AMO = 1", "they tell of virtual interrupts and of virtual SErrors"),
+    given("CONTEXTIDR_EL1", one(3, 0, 13, 0, 1), "HCR_EL2.TVM = TRVM = 0", OWN_CPU),
+    given("TPIDR_EL1", one(3, 0, 13, 0, 4), "HFGRTR_EL2.TPIDR_EL1 = 0", OWN_CPU),
+    given("TPIDR_EL0, TPIDRRO_EL0", many(3, is(3), is(13), is(0), Span(2, 3)), "HFGRTR_EL2.TPIDR_EL0 = TPIDRRO_EL0 = 0", OWN_CPU),
+    given("FPCR, FPSR", many(3, is(3), is(4), is(4), OP), "CPTR_EL2.TFP = 0", "EL2 is built without floating point"),
     given("ZCR_EL1", one(3, 0, 1, 2, 0), "CPTR_EL2.TZ = 0, ZCR_EL2 at its largest", OWN_CPU),
     given("pointer authentication keys", many(3, is(0), is(2), Span(1, 3), OP), "HCR_EL2.APK = 1", OWN_CPU),
-    undefined("error records", many(3, is(0), is(5), Span(3, 5), OP), "HCR_EL2.TERR = 1", "some records are those of caches that several CPUs share; hidden"),
+    Row {
+        name: "error records",
+        encodings: many(3, is(0), is(5), Span(3, 5), OP),
+        control: "HCR_EL2.TERR = 1",
+        verdict: Verdict::Empty,
+        reason: "some records are those of caches that several CPUs share: a guest finds none (ERRIDR_EL1.NUM = 0)",
+    },
     given("LORegions", many(3, is(0), is(10), is(4), OP), "HCR_EL2.TLOR = 0", OWN_CPU),
 ];
