@@ -129,9 +129,10 @@ fn interrupt_controller(
     version: Version,
     vcpus: usize,
 ) -> Result<Gic<'static>, String> {
-    let timer = [board.timer.physical, board.timer.virtual_timer];
+    let private =
+        [Some(board.timer.physical), Some(board.timer.virtual_timer), board.counters.map(|(id, _)| id)];
     let devices = plan.devices.iter().flat_map(|device| &device.interrupts).map(|(id, _)| *id);
-    let owned: Vec<IntId> = timer.into_iter().chain(devices).collect();
+    let owned: Vec<IntId> = private.into_iter().flatten().chain(devices).collect();
     // As many shared interrupts as it takes to number the highest, and 32 at least.
     let uart = plan.uart.map(|uart| uart.interrupt);
     let highest = owned.iter().copied().chain(uart).map(IntId::get).max().unwrap_or(0);

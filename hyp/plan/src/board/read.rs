@@ -5,7 +5,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use bulkhead_types::{Hpa, Mpidr, Range};
+use bulkhead_types::{Hpa, IntId, Mpidr, Range};
 
 use super::{Board, Conduit, Console, Cpu, Entropy, Gic, Psci, Start, Timer};
 use crate::early::{ConsoleKind, SPIN_TABLE_SIZE, without_options};
@@ -64,6 +64,7 @@ impl Board {
             gic,
             gic_node,
             timer,
+            counters: counters(root),
             console,
             entropy: Entropy { rng_seed: chosen("rng-seed"), kaslr_seed: chosen("kaslr-seed") },
         })
@@ -254,6 +255,16 @@ fn timer(tree: &Tree<'_>) -> Result<Timer, Problem> {
         flags: node.cells("interrupts").nth(2).unwrap_or(4) & 0xf,
         always_on: node.has("always-on"),
     })
+}
+
+/// The PMU's interrupt, if it is a private one (Linux's `arm/pmu.yaml`).
+fn counters(root: Node<'_, '_>) -> Option<(IntId, u32)> {
+    let is_pmu = |node: &Node<'_, '_>| {
+        node.strings("compatible").any(|name| name.ends_with("-pmu") || name.ends_with("-pmuv3"))
+    };
+    let node = root.children().find(is_pmu)?;
+    let (id, _) = interrupts(node).ok()?.first().copied().filter(|(id, _)| id.is_private())?;
+    Some((id, node.cells("interrupts").nth(2).unwrap_or(4) & 0xf))
 }
 
 fn console(tree: &Tree<'_>) -> Result<Option<Console>, Problem> {

@@ -84,6 +84,7 @@ fn generate<'g>(guest: &Guest<'g, '_>, warnings: &mut Vec<Problem>) -> Tree<'g> 
     guest.cpus(&mut tree);
     psci(&mut tree);
     guest.timer(&mut tree);
+    guest.counters(&mut tree);
     guest.gic(&mut tree);
     guest.uart(&mut tree, UART_CLOCK_PHANDLE);
     copy::Copier::new(guest, &mut tree, warnings).devices();
@@ -232,6 +233,18 @@ impl Guest<'_, '_> {
         if timer.always_on {
             tree.set(node, "always-on", &[][..]);
         }
+    }
+
+    /// The PMU, where its interrupt is a private one: a guest has the counters themselves.
+    fn counters(&self, tree: &mut Tree<'_>) {
+        let Some((id, flags)) = self.board.counters else { return };
+        // Given as a device, its node is copied.
+        if self.devices.iter().flat_map(|device| &device.interrupts).any(|(given, _)| *given == id) {
+            return;
+        }
+        let node = tree.add_node(NodeId::ROOT, "pmu");
+        tree.set_string(node, "compatible", "arm,armv8-pmuv3");
+        tree.set_cells(node, "interrupts", &self.private(id, flags));
     }
 
     /// A specifier for a private interrupt; a GICv2's has the mask of its CPUs in bits 15:8.
