@@ -40,6 +40,8 @@ impl Taken {
     }
 }
 
+/// ESR_EL1.EC of a software step from the level it is taken to.
+const SOFTWARE_STEP: u64 = 0x33;
 /// SPSR_EL1.IL.
 const ILLEGAL_STATE: u64 = 1 << 20;
 
@@ -74,7 +76,14 @@ extern "C" fn handle_exception(frame: &mut Frame, vector: u64) {
 fn synchronous(frame: &mut Frame, vector: u64) {
     let taken = Taken { esr: read_register!("esr_el1"), far: read_register!("far_el1"), elr: frame.elr };
     if smp::this_cpu().take_exception(taken) {
-        frame.elr += 4;
+        if taken.class() == SOFTWARE_STEP {
+            // The instruction was executed; no more of them one by one.
+            let mdscr = read_register!("mdscr_el1");
+            // SAFETY: MDSCR_EL1.SS only decides whether steps are taken.
+            unsafe { write_register!("mdscr_el1", mdscr & !1) };
+        } else {
+            frame.elr += 4;
+        }
         // Otherwise an illegal execution state would follow us back.
         frame.spsr &= !ILLEGAL_STATE;
     } else {

@@ -58,6 +58,8 @@ pub struct Machine {
     pub virtual_timer: Option<u32>,
     /// INTID of the EL1 physical timer.
     pub physical_timer: Option<u32>,
+    /// INTID of the PMU's overflow.
+    pub counters: Option<u32>,
     /// PSCI's conduit.
     pub psci: Option<Conduit>,
     cpus: [Option<Mpidr>; MAX_CPUS],
@@ -73,6 +75,7 @@ impl Machine {
             gic: None,
             virtual_timer: None,
             physical_timer: None,
+            counters: None,
             psci: None,
             cpus: [None; MAX_CPUS],
         };
@@ -110,6 +113,8 @@ impl Machine {
             // Secure physical, non-secure physical, virtual, hypervisor: arm,arch_timer's binding.
             self.physical_timer = place.interrupt(1);
             self.virtual_timer = place.interrupt(2);
+        } else if place.node.name_without_address() == "pmu" {
+            self.counters = place.interrupt(0);
         } else if is(&["arm,psci", "arm,psci-0.2", "arm,psci-1.0"])
             && let Some(method) = place.node.property("method")
         {

@@ -8,6 +8,7 @@ pub mod attack;
 mod bench;
 mod branches;
 mod broken;
+mod conformance;
 mod desk;
 mod examples;
 mod lab;
@@ -98,6 +99,7 @@ fn trials(project: &Project, full: bool) -> Vec<Trial> {
     }
     trials.extend(raspi::chosen().map(|scenario| trial(&project, scenario, &raspi::board())));
     trials.extend(attack::boards().iter().map(|board| trial(&project, &attack::SCENARIO, board)));
+    trials.extend(conformance::boards(full).map(|board| trial(&project, &conformance::SCENARIO, &board)));
     trials.extend(bench::boards().map(|board| trial(&project, &bench::SCENARIO, &board)));
     trials
 }

@@ -143,13 +143,21 @@ fn primary(lab: &mut Lab) -> Result<()> {
     finish(&mut machine)
 }
 
-/// With `stdout-path` on the PL011 the console is there, in both directions.
-fn console_on_pl011(lab: &mut Lab) -> Result<()> {
+/// Moves the board's console to the PL011.
+///
+/// # Errors
+/// When there is no tree, or none of a board.
+pub fn move_console_to_pl011(lab: &mut Lab) -> Result<()> {
     changed_tree(lab, |tree| {
         let chosen = tree.by_path("/chosen").context("the board's tree has no /chosen")?.id();
         tree.set_string(chosen, "stdout-path", "serial0:115200n8");
         Ok(())
-    })?;
+    })
+}
+
+/// With `stdout-path` on the PL011 the console is there, in both directions.
+fn console_on_pl011(lab: &mut Lab) -> Result<()> {
+    move_console_to_pl011(lab)?;
     let mut machine = lab.boot(&[Partition::ticker(1)])?;
     wait(&mut machine, "ticker", "^tick 1", 60)?;
     machine.type_keys("ticker", b"q")?;

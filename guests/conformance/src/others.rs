@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! A second CPU: how it comes and goes, and interrupts between the two.
+
+use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
+
+use bulkhead_types::Mpidr;
+use guest_runtime::machine::Machine;
+use guest_runtime::power::call;
+use guest_runtime::{cpu, gic, read_register, smp, timer};
+use spin::Once;
+
+use crate::interface::{ISENABLER, ISPENDR, Interface};
+use crate::report::{line, number};
+
+const CPU_ON: u32 = 0xc400_0003;
+const AFFINITY_INFO: u32 = 0xc400_0004;
+
+/// What the second CPU is to do next, and what came of it.
+static ORDER: AtomicU64 = AtomicU64::new(0);
+static ANSWER: AtomicU64 = AtomicU64::new(0);
+static INTERFACE: Once<Option<Interface>> = Once::new();
+static MACHINE: Once<&'static Machine> = Once::new();
+static FIRST: AtomicU64 = AtomicU64::new(0);
+static START: [AtomicU64; 4] = [const { AtomicU64::new(0) }; 4];
+
+const TAKE: u64 = 1;
+const SEND_BACK: u64 = 2;
+const GO_OFF: u64 = 3;
+
+/// Probes.
+pub fn probe(machine: &'static Machine) {
+    let own = cpu::mpidr();
+    let Some(target) = machine.cpus().find(|mpidr| *mpidr != own).filter(|_| machine.psci.is_some()) else {
+        return;
+    };
+    let Some(gic) = Interface::new(machine) else { return };
+    MACHINE.call_once(|| machine);
+    FIRST.store(own.affinity(), SeqCst);
+    number("second CPU: AFFINITY_INFO before", info(target));
+    for round in 1..3 {
+        if let Err(error) = smp::start(1, target, |_| second()) {
+            return line("second CPU: CPU_ON", error);
+        }
+        order(0);
+        number(format_args!("second CPU: round {round}: AFFINITY_INFO"), info(target));
+        // SAFETY: refused, for it is on.
+        let again = unsafe { call(CPU_ON, target.affinity(), smp::entry_address(), 0) };
+        number(format_args!("second CPU: round {round}: CPU_ON again"), again as u64);
+        for (name, value) in ["level", "DAIF", "SCTLR", "MPIDR"].iter().zip(&START) {
+            number(format_args!("second CPU: round {round}: {name}"), value.load(SeqCst));
+        }
+        interrupts(&gic, target, round);
+        ORDER.store(GO_OFF, SeqCst);
+        cpu::send_event();
+        let end = timer::now() + timer::frequency();
+        while info(target) != 1 && timer::now() < end {}
+        number(format_args!("second CPU: round {round}: AFFINITY_INFO after CPU_OFF"), info(target));
+    }
+}
+
+fn info(target: Mpidr) -> u64 {
+    // SAFETY: only asks.
+    unsafe { call(AFFINITY_INFO, target.affinity(), 0, 0) as u64 }
+}
+
+/// Has the second CPU do something and waits for its answer, for a second at most.
+fn order(what: u64) -> u64 {
+    const NONE: u64 = u64::MAX;
+    if what != 0 {
+        ANSWER.store(NONE, SeqCst);
+        ORDER.store(what, SeqCst);
+        cpu::send_event();
+    }
+    let end = timer::now() + timer::frequency();
+    while (ORDER.load(SeqCst) != 0 || START[3].load(SeqCst) == 0) && timer::now() < end {}
+    ANSWER.load(SeqCst)
+}
+
+fn interrupts(gic: &Interface, target: Mpidr, round: u32) {
+    let Some(controller) = gic::get() else { return };
+    let step = |name: &str, value: u64| number(format_args!("second CPU: round {round}: {name}"), value);
+    // What another CPU does takes its time.
+    let here = || {
+        timer::delay(2000);
+        gic.acknowledge()
+    };
+    gic.set(ISENABLER, 4);
+    step("IAR with nothing pending", order(TAKE));
+    controller.send_sgi(4, target, 1);
+    step("IAR after an SGI", order(TAKE));
+    controller.send_sgi(4, target, 1);
+    controller.send_sgi(5, target, 1);
+    step("IAR after two SGIs", order(TAKE));
+    step("IAR after two SGIs, then", order(TAKE));
+    step("IAR at last", order(TAKE));
+    // All but this CPU.
+    gic.send(if gic.is_v3() { 1 << 40 | 4 << 24 } else { 1 << 24 | 4 });
+    step("IAR after an SGI to all others", order(TAKE));
+    step("own IAR after it", here());
+    // Both by list.
+    let both = if gic.is_v3() { u64::from(target.level(1)) << 16 | 4 << 24 | 0b11 } else { 0b11 << 16 | 4 };
+    gic.send(both);
+    step("IAR after an SGI to both", order(TAKE));
+    let taken = here();
+    step("own IAR after it is sent to both", taken);
+    gic.end(taken);
+    // Nobody.
+    gic.send(if gic.is_v3() { 0x55 << 16 | 4 << 24 | 1 } else { 0x80 << 16 | 4 });
+    step("IAR after an SGI to nobody", order(TAKE));
+    step("own IAR after an SGI to nobody", here());
+    order(SEND_BACK);
+    let taken = here();
+    step("own IAR after an SGI from it", taken);
+    gic.end(taken);
+    // A shared interrupt.
+    let id = 50;
+    gic.set_priority(id, 0xa0);
+    gic.set_edge(id, true);
+    gic.set(ISENABLER, id);
+    gic.route(id, Some(if gic.is_v3() { target.affinity() } else { 2 }));
+    gic.set(ISPENDR, id);
+    step("own IAR after an SPI to it", here());
+    step("IAR after an SPI", order(TAKE));
+    gic.set(ISPENDR, id);
+    gic.route(id, None);
+    // The other CPU may have to hand it over.
+    let end = timer::now() + timer::frequency();
+    while gic.pending_here() == 1023 && timer::now() < end {}
+    let taken = gic.acknowledge();
+    step("own IAR after the pending SPI is moved", taken);
+    if taken < 1020 {
+        gic.end(taken);
+    }
+    step("IAR after the pending SPI is moved", order(TAKE));
+}
+
+/// What the second CPU runs, with its interrupts masked.
+fn second() {
+    // SAFETY: masks interrupts, which are polled for.
+    unsafe { core::arch::asm!("msr daifset, #3", options(nostack)) };
+    if let (Some(machine), None) = (MACHINE.get(), INTERFACE.get()) {
+        INTERFACE.call_once(|| Interface::new(machine));
+    }
+    if let Some(gic) = INTERFACE.get().and_then(Option::as_ref) {
+        gic.set(ISENABLER, 4);
+        gic.set(ISENABLER, 5);
+    }
+    for (place, value) in START.iter().zip([
+        cpu::exception_level(),
+        read_register!("daif"),
+        read_register!("sctlr_el1"),
+        read_register!("mpidr_el1"),
+    ]) {
+        place.store(value, SeqCst);
+    }
+    loop {
+        let answer = match ORDER.load(SeqCst) {
+            // An interrupt from another CPU takes its time.
+            TAKE => INTERFACE.get().and_then(Option::as_ref).map_or(0, |gic| {
+                timer::delay(2000);
+                let taken = gic.acknowledge();
+                if taken & 0x3ff < 1020 {
+                    gic.end(taken);
+                }
+                taken
+            }),
+            SEND_BACK => {
+                if let (Some(gic), Some(first)) = (gic::get(), Mpidr::from_affinity(FIRST.load(SeqCst))) {
+                    gic.send_sgi(4, first, 0);
+                }
+                0
+            }
+            GO_OFF => break,
+            _ => {
+                core::hint::spin_loop();
+                continue;
+            }
+        };
+        ANSWER.store(answer, SeqCst);
+        ORDER.store(0, SeqCst);
+    }
+    ORDER.store(0, SeqCst);
+    START[3].store(0, SeqCst);
+}
