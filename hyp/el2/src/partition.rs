@@ -277,7 +277,7 @@ impl Partition {
             self.set_uart_line(system, cpu::current(), uart, false);
         }
         console::flush(self.id);
-        let again = match (ending, self.plan.restart) {
+        let again = match (ending, self.plan.restart.when) {
             (Ending::Restart, _) | (_, Restart::Always) | (Ending::Crash, Restart::OnCrash) => true,
             (Ending::Off | Ending::Crash, _) => false,
         };

@@ -187,6 +187,7 @@ fn configurations() -> Vec<(&'static str, String)> {
         ("an unknown console", with("console", "console = \"uatr\";")),
         ("a console of no known kind", with("console", "console = \"virtio\";")),
         ("an unknown restart", with("restart", "restart = \"on-crahs\";")),
+        ("a restart limit of two cells", with("restart-limit", "restart-limit = <0 3>;")),
         ("an unknown status", with("status", "status = \"off\";")),
         // primary
         (

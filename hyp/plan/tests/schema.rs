@@ -108,6 +108,10 @@ fn every_example_passes_and_every_mistake_does_not() {
         one(&format!("{GOOD} #address-cells = <2>; #size-cells = <2>; memory@50000000 {{ {content} }};"))
     };
     overlays.push(("a partition".into(), one(GOOD)));
+    overlays.push((
+        "restarts".into(),
+        one(&format!("{GOOD} restart = \"always\"; restart-limit = <3>; restart-delay-ms = <0>; watchdog;")),
+    ));
     overlays.push(("memory".into(), memory("reg = <0 0x50000000 0 0x1000>; read-only; no-execute;")));
     let good = overlays.len();
     for (what, source) in [

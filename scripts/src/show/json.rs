@@ -43,7 +43,7 @@ fn range(range: &Range<Hpa>) -> Value {
 }
 
 fn partition(partition: &Partition) -> Value {
-    let restart = match partition.restart {
+    let restart = match partition.restart.when {
         Restart::Never => "never",
         Restart::OnCrash => "on-crash",
         Restart::Always => "always",
@@ -63,6 +63,9 @@ fn partition(partition: &Partition) -> Value {
         "device_tree": { "at": partition.tree.at.to_string(), "size": partition.tree.blob.len() },
         "loads": loads.map(|load| json!({ "to": load.to.to_string(), "size": load.bytes.len() })).collect::<Vec<_>>(),
         "restart": restart,
+        "restart_limit": partition.restart.limit,
+        "restart_delay_ms": partition.restart.delay_ms,
+        "watchdog": partition.watchdog.map(|at| at.to_string()),
     })
 }
 

@@ -10,7 +10,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::ops::Range as Bytes;
 
-use bulkhead_types::{CpuIndex, IntId, Ipa, Range, Trigger, VcpuId};
+use bulkhead_types::{CpuIndex, IntId, Ipa, PAGE_SIZE, Range, Trigger, VcpuId};
 
 use crate::board::Board;
 use crate::error::Problem;
@@ -42,6 +42,7 @@ pub(crate) struct Guest<'g, 'a> {
     pub(crate) devices: &'g [Device],
     pub(crate) gic: &'g GuestGic,
     pub(crate) uart: Option<&'g GuestUart>,
+    pub(crate) watchdog: Option<Ipa>,
     pub(crate) initrd: Option<Range<Ipa>>,
     /// For the primary partition, whose tree is the board's: the nodes that are not for it.
     pub(crate) not_primarys: Option<&'g [NodeId]>,
@@ -63,10 +64,12 @@ pub(crate) use own::own;
 
 /// The tree that a guest sees unless it brings its own.
 fn make<'g>(guest: &Guest<'g, '_>, warnings: &mut Vec<Problem>) -> Tree<'g> {
-    match guest.not_primarys {
+    let mut tree = match guest.not_primarys {
         Some(not_primarys) => primary::make(guest, not_primarys),
         None => generate(guest, warnings),
-    }
+    };
+    guest.watchdog(&mut tree);
+    tree
 }
 
 /// QEMU's virtual board with just what the partition has.
@@ -278,6 +281,15 @@ impl Guest<'_, '_> {
             .collect();
         tree.set_cells(node, "reg", &reg);
         tree.set_cells(node, "phandle", &[GIC_PHANDLE]);
+    }
+
+    /// Linux's `watchdog/arm,sbsa-gwdt.yaml`; the interrupt of the first stage is not there.
+    fn watchdog(&self, tree: &mut Tree<'_>) {
+        let Some(control) = self.watchdog else { return };
+        let node = tree.add_node(NodeId::ROOT, format!("watchdog@{:x}", control.0));
+        tree.set_strings(node, "compatible", &["arm,sbsa-gwdt"]);
+        let frame = |at: u64| self.root_reg(at, PAGE_SIZE);
+        tree.set_cells(node, "reg", &[frame(control.0), frame(control.0.saturating_add(PAGE_SIZE))].concat());
     }
 
     fn uart(&self, tree: &mut Tree<'_>, clock_phandle: u32) {

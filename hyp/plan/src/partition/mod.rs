@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use bulkhead_types::Ipa;
 
 use crate::tree::NodeId;
-pub(crate) use read::read;
+pub(crate) use read::{policy, read};
 
 /// `compatible` of the node that holds the partitions.
 pub const PARTITIONS: &str = "bulkhead,partitions";
@@ -28,6 +28,39 @@ pub enum Restart {
     OnCrash,
     /// Also after it powered itself off.
     Always,
+}
+
+/// What the board does once the hypervisor itself has panicked and said why.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum OnPanic {
+    /// It powers off; where that is not possible, it halts.
+    #[default]
+    PowerOff,
+    /// It is reset.
+    Reset,
+    /// Every CPU stops, and the registers stay for a debugger.
+    Halt,
+}
+
+/// What the node of all partitions says of the hypervisor itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Policy {
+    /// What follows a panic.
+    pub on_panic: OnPanic,
+    /// Whether the console has a monitor.
+    pub monitor: bool,
+}
+
+/// When and how often a partition starts again by itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RestartPolicy {
+    /// After what.
+    pub when: Restart,
+    /// How often in a row; a run of a minute ends the row.
+    pub limit: u32,
+    /// Milliseconds before the first restart of a row; each further one waits twice as long as the last,
+    /// a minute at most.
+    pub delay_ms: u32,
 }
 
 /// What a guest may do with memory beside reading it.
@@ -90,5 +123,7 @@ pub struct Spec<'t> {
     /// Paths or aliases of the board's nodes.
     pub devices: Vec<&'t str>,
     /// When it starts again.
-    pub restart: Restart,
+    pub restart: RestartPolicy,
+    /// Whether it has a watchdog.
+    pub watchdog: bool,
 }

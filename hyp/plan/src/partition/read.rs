@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 
 use bulkhead_types::{Ipa, PAGE_SIZE};
 
-use super::{ADDRESS_BITS, Access, MemoryWish, PARTITION, PARTITIONS, Restart, Spec};
+use super::{ADDRESS_BITS, Access, MemoryWish, OnPanic, PARTITION, PARTITIONS, Policy, Restart, RestartPolicy, Spec};
 use crate::error::{Errors, Problem, listed, nearest};
 use crate::tree::{Cells, Node, Tree};
 
@@ -35,13 +35,33 @@ const PROPERTIES: &[&str] = &[
     "console",
     "devices",
     "restart",
+    "restart-limit",
+    "restart-delay-ms",
+    "watchdog",
 ];
 
 /// The name of the nodes inside a partition: memory with fewer rights than the property's.
 const MEMORY_NODE: &str = "memory";
 const MEMORY_PROPERTIES: &[&str] = &["reg", "read-only", "no-execute", "phandle"];
 
-const PARENT_PROPERTIES: &[&str] = &["compatible", "#address-cells", "#size-cells", "status", "phandle"];
+const PARENT_PROPERTIES: &[&str] =
+    &["compatible", "#address-cells", "#size-cells", "status", "phandle", "on-panic", "no-monitor"];
+
+/// `restart-limit` and `restart-delay-ms` where they are not given.
+const RESTART_LIMIT: u32 = 10;
+const RESTART_DELAY_MS: u32 = 100;
+
+/// Reads what the node of all partitions says of the hypervisor itself.
+pub(crate) fn policy(tree: &Tree<'_>, errors: &mut Errors) -> Policy {
+    let node = tree.root().children().find(|node| node.is_compatible(PARTITIONS));
+    let Some(node) = node else { return Policy { on_panic: OnPanic::default(), monitor: true } };
+    let mut reader = Reader { node, parent: node, errors };
+    let choices = [("power-off", OnPanic::PowerOff), ("reset", OnPanic::Reset), ("halt", OnPanic::Halt)];
+    Policy {
+        on_panic: reader.choice("on-panic", &choices, OnPanic::default()),
+        monitor: !reader.flag("no-monitor"),
+    }
+}
 
 /// Reads every partition that is not disabled, and notes everything that is not as the binding has it.
 pub(crate) fn read<'t>(tree: &'t Tree<'_>, errors: &mut Errors) -> Vec<Spec<'t>> {
@@ -167,11 +187,16 @@ impl<'t> Reader<'t, '_, '_> {
             entry: self.address("entry"),
             uart: self.choice("console", &[("uart", true), ("none", false)], true),
             devices: self.devices(primary),
-            restart: self.choice(
-                "restart",
-                &[("never", Restart::Never), ("on-crash", Restart::OnCrash), ("always", Restart::Always)],
-                Restart::default(),
-            ),
+            restart: RestartPolicy {
+                when: self.choice(
+                    "restart",
+                    &[("never", Restart::Never), ("on-crash", Restart::OnCrash), ("always", Restart::Always)],
+                    Restart::default(),
+                ),
+                limit: self.number("restart-limit", RESTART_LIMIT),
+                delay_ms: self.number("restart-delay-ms", RESTART_DELAY_MS),
+            },
+            watchdog: self.flag("watchdog"),
         }
     }
 
@@ -352,6 +377,17 @@ impl<'t> Reader<'t, '_, '_> {
             ));
         }
         number.map(Ipa)
+    }
+
+    fn number(&mut self, name: &'static str, default: u32) -> u32 {
+        if !self.node.has(name) {
+            return default;
+        }
+        let number = self.node.u32(name);
+        if number.is_none() {
+            self.errors.push(bad(self.node, name, "this is one number, of one cell"));
+        }
+        number.unwrap_or(default)
     }
 
     fn string(&mut self, name: &'static str) -> Option<&'t str> {

@@ -10,7 +10,7 @@ use core::ops::Range as Bytes;
 use bulkhead_types::{CpuIndex, Ipa, Range, align_down};
 
 use super::room::Room;
-use super::{Device, GuestTree, Inputs, Load, Memory, Partition, map};
+use super::{Device, GuestTree, GuestUart, Inputs, Load, Memory, Partition, map};
 use crate::bundle::Bundle;
 use crate::error::{Errors, Problem, listed, nearest};
 use crate::guest_tree::{self, Guest};
@@ -104,7 +104,7 @@ impl Planner<'_, '_, '_> {
         // vCPUs as asked for, not as found: a missing one is an error already.
         let vcpus = spec.cpus.len().max(cpus.len());
         let gic = map::gic(board, spec.identity_mapped);
-        let map = map::occupied(&gic, vcpus, &memory, &devices);
+        let mut map = map::occupied(&gic, vcpus, &memory, &devices);
         if let Some(rule) = map::overlap(&map) {
             errors.push(
                 self.problem(rule).property("memory").advice("Move the memory with an address of its own"),
@@ -118,6 +118,14 @@ impl Planner<'_, '_, '_> {
         };
         if spec.uart && uart.is_none() {
             errors.push(self.problem("there is no free place for the virtual UART").property("console"));
+        }
+        let mut watchdog = None;
+        if spec.watchdog {
+            map.extend(uart.as_ref().and_then(GuestUart::registers).map(|range| (range, String::new())));
+            watchdog = map::place(board, spec.identity_mapped, &map, map::WATCHDOG, map::WATCHDOG_SIZE);
+            if watchdog.is_none() {
+                errors.push(self.problem("there is no free place for the watchdog").property("watchdog"));
+            }
         }
         let mut room = Room::new(&memory);
         // Looked at even where memory is wrong, so that both are said at once.
@@ -155,6 +163,7 @@ impl Planner<'_, '_, '_> {
             devices: &devices,
             gic: &gic,
             uart: uart.as_ref(),
+            watchdog,
             initrd,
             not_primarys: spec.primary.then_some(self.not_primarys),
         };
@@ -181,6 +190,7 @@ impl Planner<'_, '_, '_> {
             interrupt_controller: gic,
             uart,
             restart: spec.restart,
+            watchdog,
             identity_mapped: spec.identity_mapped,
             primary: spec.primary,
         })

@@ -29,8 +29,11 @@ const CPU_INTERFACE_SIZE: u64 = 0x2000;
 /// RD_base and SGI_base, 64 KiB each (IHI 0069H, 12.1).
 const REDISTRIBUTOR_SIZE: u64 = 0x2_0000;
 const UART_SIZE: u64 = 0x1000;
-/// Steps in which a free place for the UART is looked for.
-const UART_STEP: u64 = 0x1_0000;
+/// Steps in which a free place for a virtual device is looked for.
+const STEP: u64 = 0x1_0000;
+/// A generic watchdog, where QEMU has nothing: its control frame and its refresh frame.
+pub(super) const WATCHDOG: Ipa = Ipa(0x090e_0000);
+pub(super) const WATCHDOG_SIZE: u64 = 0x2000;
 
 /// How many vCPUs a GICv2 can tell apart (IHI 0048B, 2.1).
 const MAX_VCPUS_V2: usize = 8;
@@ -143,14 +146,15 @@ pub(super) fn uart_at_console(board: &Board, occupied: &[(Range<Ipa>, String)]) 
     is_free.then_some(GuestUart { base, interrupt })
 }
 
-/// A place and an interrupt for the virtual UART: QEMU's if they are free, else the next ones that are.
-/// An identity-mapped guest's UART also keeps clear of all RAM of the board.
-pub(super) fn uart(
+/// A place for a virtual device: `base` if it is free, else the next that is. What an identity-mapped
+/// guest sees also keeps clear of all RAM of the board.
+pub(super) fn place(
     board: &Board,
     identity_mapped: bool,
     occupied: &[(Range<Ipa>, String)],
-    devices: &[Device],
-) -> Option<GuestUart> {
+    mut base: Ipa,
+    size: u64,
+) -> Option<Ipa> {
     let in_ram = |range: &Range<Ipa>| {
         let physical = Range::<bulkhead_types::Hpa>::new(bulkhead_types::Hpa(range.start().0), range.size());
         board
@@ -164,16 +168,25 @@ pub(super) fn uart(
             occupied.iter().filter(|(other, _)| other.overlaps(range)).map(|(other, _)| other.end());
         occupied.chain(in_ram(range).filter(|_| identity_mapped)).max()
     };
-    let mut base = UART;
-    let registers = loop {
-        let range = Range::<Ipa>::new(base, UART_SIZE).filter(|range| range.end().0 <= 1 << ADDRESS_BITS)?;
+    loop {
+        let range = Range::<Ipa>::new(base, size).filter(|range| range.end().0 <= 1 << ADDRESS_BITS)?;
         match in_the_way(&range) {
-            None => break range,
-            Some(end) => base = Ipa(bulkhead_types::align_up(end.0, UART_STEP)?),
+            None => return Some(base),
+            Some(end) => base = Ipa(bulkhead_types::align_up(end.0, STEP)?),
         }
-    };
+    }
+}
+
+/// A place and an interrupt for the virtual UART: QEMU's if they are free, else the next ones that are.
+pub(super) fn uart(
+    board: &Board,
+    identity_mapped: bool,
+    occupied: &[(Range<Ipa>, String)],
+    devices: &[Device],
+) -> Option<GuestUart> {
+    let base = place(board, identity_mapped, occupied, UART, UART_SIZE)?;
     let taken: alloc::collections::BTreeSet<u32> =
         devices.iter().flat_map(|device| &device.interrupts).map(|(id, _)| id.get()).collect();
     let free = (UART_INTERRUPT..u32::from(IntId::END_SHARED)).find(|id| !taken.contains(id))?;
-    Some(GuestUart { base: registers.start(), interrupt: IntId::new(free)? })
+    Some(GuestUart { base, interrupt: IntId::new(free)? })
 }

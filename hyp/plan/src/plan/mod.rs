@@ -21,7 +21,7 @@ pub use devices::Device;
 use crate::board::Board;
 use crate::bundle::Bundle;
 use crate::error::{Errors, Problem, listed};
-use crate::partition::{self, Restart, Spec};
+use crate::partition::{self, Policy, RestartPolicy, Spec};
 use crate::tree::Tree;
 
 /// What a plan is made from.
@@ -46,6 +46,8 @@ pub struct Plan {
     pub idle_cpus: Vec<CpuIndex>,
     /// Memory that nobody has.
     pub free: Vec<Range<Hpa>>,
+    /// What the hypervisor does about itself.
+    pub policy: Policy,
     /// What is legal but odd.
     pub warnings: Vec<Problem>,
 }
@@ -74,7 +76,9 @@ pub struct Partition {
     /// Its virtual UART.
     pub uart: Option<GuestUart>,
     /// When it starts again by itself.
-    pub restart: Restart,
+    pub restart: RestartPolicy,
+    /// The control frame of its watchdog, if it has one; the refresh frame is the page behind it.
+    pub watchdog: Option<Ipa>,
     /// Whether guest addresses are physical addresses.
     pub identity_mapped: bool,
     /// Whether it has everything that no other partition claims.
@@ -150,6 +154,7 @@ impl Plan {
     pub fn new(inputs: &Inputs<'_, '_>) -> Result<Self, Errors> {
         let mut errors = Errors::new();
         let specs = partition::read(inputs.tree, &mut errors);
+        let policy = partition::policy(inputs.tree, &mut errors);
         let (cpus, idle_cpus) = cpus::assign(inputs.board, &specs, &mut errors);
         let (memory, free) = memory::assign(inputs, &specs, &mut errors);
         let mut warnings = Vec::new();
@@ -179,7 +184,7 @@ impl Plan {
             );
             warnings.push(Problem::new("/partitions", format!("no partition has {idle}")));
         }
-        errors.or(Self { partitions, idle_cpus, free: free.ranges().to_vec(), warnings })
+        errors.or(Self { partitions, idle_cpus, free: free.ranges().to_vec(), policy, warnings })
     }
 }
 

@@ -139,6 +139,9 @@ pub fn device_overlay() -> Vec<u8> {
                               "/virtio_mmio@a000600", "/virtio_mmio@a000800", "/virtio_mmio@a000a00",
                               "/virtio_mmio@a000c00", "/virtio_mmio@a000e00";
                     restart = "always";
+                    restart-limit = <3>;
+                    restart-delay-ms = <0>;
+                    watchdog;
                 };
                 bare {
                     compatible = "bulkhead,partition";
