@@ -107,7 +107,7 @@ impl Board {
         };
         match event {
             "started" => partition.state = State::Runs,
-            "powered off" => partition.state = State::PoweredOff,
+            "powered off" | "powered off by the monitor" => partition.state = State::PoweredOff,
             "restarts" => {
                 partition.restarts += 1;
                 partition.state = State::Runs;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A guest that prints a line a second and sleeps in between; `q` ends it. It shows that a partition
+//! A guest that prints a line a second, or `hz=N` a second if its command line says so, and sleeps in between; `q` ends it. It shows that a partition
 //! has a clock, a console and interrupts of its own, whatever its neighbours do.
 
 #![no_std]
@@ -7,12 +7,14 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
+use dtoolkit::{Node, Property};
 use guest_runtime::machine::Machine;
 use guest_runtime::{console, cpu, exception, gic, power, println, timer};
 
 guest_runtime::entry!(main);
 
 static TIMER: AtomicU32 = AtomicU32::new(0);
+static PERIOD: AtomicU64 = AtomicU64::new(0);
 static TICKS: AtomicU64 = AtomicU64::new(0);
 static DEADLINE: AtomicU64 = AtomicU64::new(0);
 static QUIT: AtomicBool = AtomicBool::new(false);
@@ -28,7 +30,12 @@ fn main(machine: &'static Machine) {
         timer::frequency(),
         guest_runtime::load_address(),
     );
-    println!("ticker: one tick a second; q ends me");
+    let hz = rate(machine).unwrap_or(1);
+    match hz {
+        1 => println!("ticker: one tick a second; q ends me"),
+        _ => println!("ticker: {hz} ticks a second; q ends me"),
+    }
+    PERIOD.store(timer::frequency() / hz, Ordering::Relaxed);
 
     TIMER.store(timer_interrupt, Ordering::Relaxed);
     exception::set_interrupt_handler(interrupt);
@@ -37,7 +44,7 @@ fn main(machine: &'static Machine) {
         gic.enable(intid);
         console::enable_input();
     }
-    DEADLINE.store(timer::now() + timer::frequency(), Ordering::Relaxed);
+    DEADLINE.store(timer::now() + PERIOD.load(Ordering::Relaxed), Ordering::Relaxed);
     timer::set_deadline(DEADLINE.load(Ordering::Relaxed));
     cpu::unmask_interrupts();
 
@@ -53,10 +60,18 @@ fn main(machine: &'static Machine) {
     power::system_off();
 }
 
+/// Ticks a second, if the command line says.
+fn rate(machine: &'static Machine) -> Option<u64> {
+    let line = machine.tree.root().child("chosen")?.property("bootargs")?;
+    let line = line.value_as::<&str>().ok()?;
+    line.split_ascii_whitespace().find_map(|word| word.strip_prefix("hz=")?.parse().ok()).filter(|&hz| hz > 0)
+}
+
 fn interrupt(intid: u32) {
     if intid == TIMER.load(Ordering::Relaxed) {
         // From deadline to deadline, not from now: the ticks do not drift.
-        let deadline = DEADLINE.fetch_add(timer::frequency(), Ordering::Relaxed) + timer::frequency();
+        let period = PERIOD.load(Ordering::Relaxed);
+        let deadline = DEADLINE.fetch_add(period, Ordering::Relaxed) + period;
         timer::set_deadline(deadline);
         println!("tick {}", TICKS.fetch_add(1, Ordering::Relaxed) + 1);
     } else {

@@ -115,6 +115,11 @@ fn boot(blob: &Blob<'_>, tree: Range<Hpa>) -> Result<&'static System, Refusal> {
         cpus: list_cpus(&board, &plan, working),
         controller,
         maintenance: board.gic.maintenance(),
+        timer: board.timer.hypervisor,
+        kept: [Some(board.gic.maintenance()), board.timer.hypervisor]
+            .into_iter()
+            .flatten()
+            .fold(0xffff, |kept, id| kept | 1_u32.wrapping_shl(id.get())),
         console: board.console.as_ref().and_then(|console| console.interrupt),
         firmware: firmware(&board),
         power: power::take(&plan)?,

@@ -170,7 +170,7 @@ pub extern "C" fn idle() -> ! {
     loop {
         if let Some(guest) = cpu.guest() {
             let Guest { partition, vcpu, .. } = *guest;
-            partition.start_if_wanted(system, vcpu);
+            partition.start_if_due(system, vcpu);
             partition.depart_if_ending(system, vcpu);
             partition.enter_if_started(guest);
         }

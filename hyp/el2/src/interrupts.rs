@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The board's interrupts: taken here, handed to the guests that own them.
 
-use crate::console;
 use crate::cpu::{Cpu, Guest};
 use crate::partition::Partition;
 use crate::system::{InterruptController, System};
+use crate::vectors::Frame;
+use crate::{console, timer, trap};
 use bulkhead_machine::gic::{Hardware, ListRegister, Maintenance};
 use bulkhead_platform::gic::Controller;
 use bulkhead_types::{CpuIndex, IntId, Trigger, VcpuId};
@@ -139,6 +140,11 @@ pub fn start_cpu(system: &System, cpu: &Cpu) {
         // A level, as every PPI of the GIC itself; after power-on it may be set to anything (GICR_ICFGR1).
         controller.set_trigger(cpu.index, system.maintenance, Trigger::Level);
         controller.enable(cpu.index, system.maintenance);
+        if let Some(timer) = system.timer {
+            timer::cancel();
+            controller.set_trigger(cpu.index, timer, Trigger::Level);
+            controller.enable(cpu.index, timer);
+        }
         controller.set_virtual_control(ENABLE);
     });
 }
@@ -185,7 +191,9 @@ fn take(guest: &'static Guest, controller: &impl Controller) {
 fn take_slowly(guest: &'static Guest, controller: &impl Controller, acknowledged: u32) {
     let Some(id) = IntId::new(controller.interrupt(acknowledged)) else { return };
     if guest.system.keeps(id) {
-        keep(guest.system, guest.cpu, controller, acknowledged, id);
+        // SAFETY: the vCPU that runs here left by this interrupt, so its registers are in the frame.
+        let frame = unsafe { Frame::of(guest.cpu) };
+        keep(guest.system, guest.cpu, controller, acknowledged, id, Some(frame));
         if guest.partition.must_leave() {
             guest.partition.leave(guest.system, guest.vcpu);
         }
@@ -203,7 +211,7 @@ pub fn handle_idle(system: &'static System, cpu: &'static Cpu) {
         };
         controller.drop_priority(acknowledged);
         match cpu.guest() {
-            _ if system.keeps(id) => keep(system, cpu, controller, acknowledged, id),
+            _ if system.keeps(id) => keep(system, cpu, controller, acknowledged, id, None),
             Some(guest) => {
                 guest.seat.accept(id, &Lines::new(controller, guest.partition));
             }
@@ -224,7 +232,8 @@ fn foreign(controller: &impl Controller, acknowledged: u32) {
     }
 }
 
-/// Serves an interrupt of the hypervisor's own: a kick, the list registers' maintenance, the console.
+/// Serves an interrupt of the hypervisor's own: a kick, the list registers' maintenance, the timer, the console.
+/// `frame` is of the vCPU that runs here, if it is on.
 #[inline(never)]
 fn keep(
     system: &'static System,
@@ -232,6 +241,7 @@ fn keep(
     controller: &impl Controller,
     acknowledged: u32,
     id: IntId,
+    frame: Option<&Frame>,
 ) {
     controller.deactivate_acknowledged(acknowledged);
     if id == KICK {
@@ -244,6 +254,18 @@ fn keep(
     } else if id == system.maintenance {
         if let Some(Guest { partition, vcpu, .. }) = cpu.guest() {
             partition.gic.on_maintenance(vcpu.id, &Lines::new(controller, partition));
+        }
+    } else if Some(id) == system.timer {
+        timer::cancel();
+        // A partition that waits to be started is looked after by `cpu::idle`.
+        if let Some(Guest { partition, .. }) = cpu.guest()
+            && partition.look_at_watchdog()
+        {
+            let reason = format_args!("its watchdog expired");
+            match frame {
+                Some(frame) => trap::crash(frame, reason, None),
+                None => partition.crash_idle(system, reason),
+            }
         }
     } else if !id.is_sgi() {
         console::receive(|to, byte| {

@@ -19,6 +19,8 @@ pub enum Ending {
     Restart = 2,
     /// It could not go on.
     Crash = 3,
+    /// The operator asked for it.
+    Stop = 4,
 }
 
 const STOPPED: u8 = 0;
@@ -78,6 +80,11 @@ impl Life {
         self.state.store(STOPPED, SeqCst);
     }
 
+    /// Claims a stopped partition, to start it: whoever gets true is alone with it.
+    pub fn claim(&self) -> bool {
+        self.state.compare_exchange(STOPPED, ALONE, SeqCst, SeqCst).is_ok()
+    }
+
     /// Whether it runs.
     #[inline]
     pub fn is_running(&self) -> bool {
@@ -96,6 +103,7 @@ impl Life {
             1 => Some(Ending::Off),
             2 => Some(Ending::Restart),
             3 => Some(Ending::Crash),
+            4 => Some(Ending::Stop),
             _ => None,
         }
     }
@@ -145,6 +153,7 @@ mod tests {
         assert_eq!(life.depart(&cpus[1]), None);
         life.stop();
         assert!(life.is_stopped() && !life.end(Ending::Crash));
+        assert!(life.claim() && !life.claim() && !life.is_stopped(), "one alone may start it again");
     }
 
     /// CPUs look again and again, each ends the partition at will: each ending is finished exactly

@@ -33,6 +33,8 @@ mod cpu;
 #[cfg(target_os = "none")]
 mod crc;
 #[cfg(target_os = "none")]
+mod dump;
+#[cfg(target_os = "none")]
 mod entropy;
 #[cfg(target_os = "none")]
 mod interrupts;
@@ -48,6 +50,8 @@ mod predictor;
 mod registers;
 #[cfg(target_os = "none")]
 mod system;
+#[cfg(target_os = "none")]
+mod timer;
 #[cfg(target_os = "none")]
 mod trap;
 #[cfg(target_os = "none")]

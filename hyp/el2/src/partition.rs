@@ -7,12 +7,13 @@ mod load;
 pub use build::build;
 
 use crate::cpu::{self, Cpu, Guest};
+use crate::dump::Trace;
 use crate::interrupts::{self, Lines};
 use crate::memory::TablePages;
 use crate::registers::dsb_sy;
 use crate::system::System;
 use crate::vectors::{FRAME_SIZE, Frame, enter_guest};
-use crate::{console, read_register, with_controller, world};
+use crate::{console, timer, with_controller, world};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use bulkhead_el2::life::{Ending, Life, Presence};
@@ -20,10 +21,11 @@ use bulkhead_el2::tables::Tables;
 use bulkhead_machine::gic::Gic;
 use bulkhead_machine::psci::{Entry as StartAt, Power};
 use bulkhead_machine::uart;
+use bulkhead_machine::watchdog::{self, Due};
 use bulkhead_plan::partition::Restart;
 use bulkhead_plan::plan;
 use bulkhead_types::{CpuIndex, IntId, Ipa, PartitionId, Range, VcpuId};
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use spin::Mutex;
 
 /// A virtual CPU, and the physical one that it owns.
@@ -36,6 +38,22 @@ pub struct Vcpu {
     pub power: Power,
     /// Its CPU's part in the partition's life.
     presence: Presence,
+    /// Its last exits that were not routine.
+    pub trace: Trace,
+    /// How often in a row it took an exception in the exception's own vector.
+    stuck: AtomicU32,
+}
+
+/// So often in a row is no accident.
+const STUCK: u32 = 16;
+
+impl Vcpu {
+    /// Whether the vCPU has come too often, one after the other, from a vector back into it.
+    pub fn is_stuck(&self, in_vector: bool) -> bool {
+        let times = if in_vector { self.stuck.load(Ordering::Relaxed).saturating_add(1) } else { 0 };
+        self.stuck.store(times, Ordering::Relaxed);
+        times >= STUCK
+    }
 }
 
 /// A virtual UART.
@@ -48,6 +66,14 @@ pub struct Uart {
     pub device: Mutex<Line>,
 }
 
+/// A watchdog.
+pub struct Watchdog {
+    /// Where the guest sees it.
+    pub frames: Range<Ipa>,
+    /// The device.
+    pub device: Mutex<watchdog::Watchdog>,
+}
+
 /// A virtual UART with what waits to be received: a person pastes faster than a guest reads, and a
 /// real line would hold the sender back.
 pub struct Line {
@@ -58,7 +84,7 @@ pub struct Line {
 }
 
 /// Bytes of input kept for a guest that does not read them; more are lost.
-const BACKLOG: usize = 8192;
+const BACKLOG: usize = 4096;
 
 impl Line {
     /// A UART after reset, with nothing waiting. Boot only.
@@ -106,6 +132,22 @@ pub struct GicFrames {
     pub redistributors: Range<Ipa>,
 }
 
+/// What follows the end of a partition.
+enum Again {
+    /// It stays stopped.
+    No,
+    /// It stays stopped, because it started again too often in a row.
+    TooOften,
+    /// It starts when the counter has come so far.
+    At(u64),
+}
+
+/// A run of this length ends a row of restarts; one of the second, if the guest asked for the restart.
+const LONG_RUN_MS: u64 = 60_000;
+const SHORT_RUN_MS: u64 = 1_000;
+/// No restart waits longer.
+const LONGEST_DELAY_MS: u64 = 60_000;
+
 /// One partition.
 pub struct Partition {
     /// Its place in the plan.
@@ -122,6 +164,8 @@ pub struct Partition {
     pub frames: GicFrames,
     /// Its virtual UART.
     pub uart: Option<Uart>,
+    /// Its watchdog.
+    pub watchdog: Option<Watchdog>,
     /// VTTBR_EL2: its stage-2 tables and its VMID.
     tables: u64,
     /// Bits of guest-physical address.
@@ -129,10 +173,12 @@ pub struct Partition {
     /// The same tables, to walk them.
     walker: Tables<TablePages>,
     life: Life,
-    /// Set at boot: its first CPU is to start it.
-    wanted: AtomicBool,
+    /// When its first CPU is to start it, by the physical counter; 0 if it is not.
+    start_due: AtomicU64,
     /// How often it has started.
     starts: AtomicU32,
+    /// How often in a row it has started again without having run for long.
+    row: AtomicU32,
     /// The physical counter when it started.
     started_at: AtomicU64,
     /// Which kinds of unhandled exit have been logged since it started.
@@ -151,10 +197,12 @@ impl Partition {
         load::load(self, system, restarted);
         // Routes and triggers of its interrupts are unknown after power-on (IHI 0069H, 12.9.22 and 12.9.9).
         with_controller!(system, |controller| self.gic.reset(&Lines::new(controller, self)));
-        self.reported.store(0, Ordering::Relaxed);
-        self.started_at.store(read_register!("cntpct_el0"), Ordering::Relaxed);
+        self.reported.store(if self.may_speak() { 0 } else { u32::MAX }, Ordering::Relaxed);
+        self.started_at.store(timer::now(), Ordering::Relaxed);
         for vcpu in &self.vcpus {
             vcpu.power.turn_off();
+            vcpu.trace.clear();
+            vcpu.stuck.store(0, Ordering::Relaxed);
         }
         self.life.run(self.vcpus.iter().map(|vcpu| &vcpu.presence));
         console::set_stopped(self.id, false);
@@ -169,7 +217,12 @@ impl Partition {
 
     /// Has the partition's first CPU start it, so that partitions load side by side. Boot only.
     pub fn start_on_its_cpu(&self, system: &System) {
-        self.wanted.store(true, Ordering::Release);
+        self.start_at(system, 1);
+    }
+
+    /// Has the partition's first CPU start it when the counter has come so far. Called by whoever is alone with it.
+    fn start_at(&self, system: &System, due: u64) {
+        self.start_due.store(due.max(1), Ordering::Release);
         if let Some(first) = self.vcpus.first() {
             interrupts::kick(system, first.cpu);
         }
@@ -186,9 +239,15 @@ impl Partition {
         self.life.stop();
     }
 
-    /// Starts the partition if that was asked of its first CPU, which calls this.
-    pub fn start_if_wanted(&self, system: &System, vcpu: &Vcpu) {
-        if vcpu.id == VcpuId(0) && self.wanted.swap(false, Ordering::Acquire) {
+    /// Starts the partition if that was asked of its first CPU, which calls this, and is due.
+    pub fn start_if_due(&self, system: &System, vcpu: &Vcpu) {
+        let due = self.start_due.load(Ordering::Relaxed);
+        if vcpu.id != VcpuId(0) || due == 0 {
+            return;
+        }
+        if due > timer::now() && system.timer.is_some() {
+            timer::set(due);
+        } else if self.take_due() {
             self.start(system);
         }
     }
@@ -223,6 +282,38 @@ impl Partition {
         }
     }
 
+    /// Takes what is to be done by whoever starts it, or stops it for good; one alone gets it.
+    fn take_due(&self) -> bool {
+        self.start_due.swap(0, Ordering::Acquire) != 0
+    }
+
+    /// When it started, by the physical counter.
+    pub fn started_at(&self) -> u64 {
+        self.started_at.load(Ordering::Relaxed)
+    }
+
+    /// Whether what goes wrong in it is told at length: not the fourth time in a row.
+    pub fn may_speak(&self) -> bool {
+        self.row.load(Ordering::Relaxed) < 3
+    }
+
+    /// Has the watchdog go on, and this CPU look again in time. True if it has expired.
+    pub fn look_at_watchdog(&self) -> bool {
+        let Some(watchdog) = &self.watchdog else { return false };
+        let due = watchdog.device.lock().look(timer::now());
+        if let Due::At(deadline) = due {
+            timer::set(deadline);
+        }
+        due == Due::Now
+    }
+
+    /// Stops it from a CPU whose vCPU is off.
+    #[cold]
+    pub fn crash_idle(&self, system: &System, reason: core::fmt::Arguments<'_>) {
+        console::line(format_args!("{}: stopped: {reason}", self.name));
+        self.end(system, Ending::Crash);
+    }
+
     /// Whether its vCPUs must leave. Asked after every kick.
     #[inline]
     pub fn must_leave(&self) -> bool {
@@ -236,12 +327,15 @@ impl Partition {
 
     /// Ends the partition: every CPU departs as soon as it hears of it. Called on any CPU; on one of the
     /// partition's own, [`Self::leave`] follows.
-    pub fn end(&self, system: &System, ending: Ending) {
-        if self.life.end(ending) {
+    /// Says whether this was the first of several endings.
+    pub fn end(&self, system: &System, ending: Ending) -> bool {
+        let first = self.life.end(ending);
+        if first {
             for vcpu in &self.vcpus {
                 interrupts::kick(system, vcpu.cpu);
             }
         }
+        first
     }
 
     /// Takes `vcpu` off the calling CPU, for good or until it is turned on again.
@@ -276,19 +370,58 @@ impl Partition {
             device.reset();
             self.set_uart_line(system, cpu::current(), uart, false);
         }
+        if let Some(watchdog) = &self.watchdog {
+            *watchdog.device.lock() = watchdog::Watchdog::new();
+        }
         console::flush(self.id);
-        let again = match (ending, self.plan.restart.when) {
-            (Ending::Restart, _) | (_, Restart::Always) | (Ending::Crash, Restart::OnCrash) => true,
-            (Ending::Off | Ending::Crash, _) => false,
-        };
-        if again {
-            console::line(format_args!("{}: restarts", self.name));
-            return self.start(system);
+        match self.again(ending) {
+            Again::At(due) => {
+                console::line(format_args!("{}: restarts", self.name));
+                self.start_at(system, due);
+            }
+            Again::TooOften => self.stop(system, "does not restart again: too often in a row"),
+            Again::No => self.stop(
+                system,
+                match ending {
+                    Ending::Off => "powered off",
+                    Ending::Stop => "powered off by the monitor",
+                    Ending::Restart | Ending::Crash => "stays stopped",
+                },
+            ),
         }
+    }
+
+    /// Whether it starts again, and when. A row of restarts that it did not ask for, or that it asks for as soon as
+    /// it runs, is slowed down; only those that it did not ask for have a limit.
+    fn again(&self, ending: Ending) -> Again {
+        let policy = &self.plan.restart;
+        match (ending, policy.when) {
+            (Ending::Stop, _) | (Ending::Off, Restart::Never | Restart::OnCrash) => return Again::No,
+            (Ending::Crash, Restart::Never) => return Again::No,
+            (Ending::Restart, _) | (Ending::Off | Ending::Crash, _) => {}
+        }
+        let now = timer::now();
+        let ran = now.saturating_sub(self.started_at());
+        let asked = ending == Ending::Restart;
+        if ran >= timer::counts(if asked { SHORT_RUN_MS } else { LONG_RUN_MS }) {
+            self.row.store(0, Ordering::Relaxed);
+        }
+        let row = self.row.load(Ordering::Relaxed);
+        if asked && ran >= timer::counts(SHORT_RUN_MS) {
+            return Again::At(now);
+        }
+        if !asked && row >= policy.limit {
+            return Again::TooOften;
+        }
+        self.row.store(row.saturating_add(1), Ordering::Relaxed);
+        let delay = u64::from(policy.delay_ms) << row.min(16);
+        Again::At(now.saturating_add(timer::counts(delay.min(LONGEST_DELAY_MS))))
+    }
+
+    /// It stays stopped, and the board goes off if it was the last one. Called by whoever is alone with it.
+    fn stop(&self, system: &System, what: &str) {
         console::set_stopped(self.id, true);
-        if ending == Ending::Off {
-            console::line(format_args!("{}: powered off", self.name));
-        }
+        console::line(format_args!("{}: {what}", self.name));
         self.life.stop();
         // Two partitions may end at once: both may find that all have, and power off is for whoever
         // comes first. `Life` is sequentially consistent, so at least one of them finds it.

@@ -33,6 +33,10 @@ pub struct System {
     pub controller: InterruptController,
     /// The private interrupt by which list registers ask for more.
     pub maintenance: IntId,
+    /// The private interrupt of EL2's own timer, if the board has one.
+    pub timer: Option<IntId>,
+    /// The private interrupts that the hypervisor keeps for itself, a bit each.
+    pub kept: u32,
     /// The console's interrupt, if it has one.
     pub console: Option<(IntId, Trigger)>,
     /// The firmware.
@@ -53,7 +57,10 @@ impl System {
     /// Whether the hypervisor keeps an interrupt for itself.
     #[inline(always)]
     pub fn keeps(&self, id: IntId) -> bool {
-        id.is_sgi() || id == self.maintenance || self.console.is_some_and(|(console, _)| console == id)
+        match id.is_private() {
+            true => self.kept >> id.get() & 1 != 0,
+            false => self.console.is_some_and(|(console, _)| console == id),
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use crate::cpu::Guest;
 use crate::interrupts::{self, Lines};
 use crate::system::InterruptController;
 use crate::vectors::Frame;
-use crate::{read_register, with_controller, world, write_register};
+use crate::{console, dump, read_register, with_controller, world, write_register};
 use bulkhead_el2::exception::{AARCH32, Cause, Context, advance_it, take};
 use bulkhead_el2::life::Ending;
 use bulkhead_machine::gic::SgiRegister;
@@ -59,7 +59,6 @@ pub extern "C" fn rare(frame: &mut Frame) {
         far: read_register!("far_el2"),
         hpfar: read_register!("hpfar_el2"),
     };
-    let guest = frame.guest;
     match Exit::decode(&syndrome) {
         // A board does nothing where a cache line is maintained that no memory answers for.
         Exit::DataAbort(abort) if abort.is_maintenance && !abort.fault.on_walk => skip_instruction(),
@@ -68,22 +67,23 @@ pub extern "C" fn rare(frame: &mut Frame) {
             if abort.access.is_none() && emulate::access(frame, &syndrome, &abort).is_some() {
                 return skip_instruction();
             }
-            inject(guest, Cause::DataAbort { write, maintenance, on_walk: fault.on_walk }, &syndrome);
+            inject(frame, Cause::DataAbort { write, maintenance, on_walk: fault.on_walk }, &syndrome);
         }
-        Exit::InstructionAbort(abort) => instruction_abort(frame, guest, abort, &syndrome),
+        Exit::InstructionAbort(abort) => instruction_abort(frame, abort, &syndrome),
         // What the virtual machine does not have is UNDEFINED, as on a CPU without it.
-        _ => inject(guest, Cause::Undefined, &syndrome),
+        _ => inject(frame, Cause::Undefined, &syndrome),
     }
 }
 
 /// A fetch that stage 2 refused. A guest whose exception vector cannot be fetched would come here for
 /// ever: it is stopped.
-fn instruction_abort(frame: &Frame, guest: &Guest, abort: InstructionAbort, syndrome: &Syndrome) {
+fn instruction_abort(frame: &Frame, abort: InstructionAbort, syndrome: &Syndrome) {
     let vectors = read_register!("vbar_el1") & !0x7ff;
     if abort.va.is_some_and(|va| va.wrapping_sub(vectors) < 0x800) {
-        crash(frame, guest, "its exception vectors cannot be fetched", syndrome);
+        frame.guest.vcpu.trace.note(syndrome);
+        crash(frame, format_args!("its exception vectors cannot be fetched"), Some(syndrome));
     }
-    inject(guest, Cause::InstructionAbort { on_walk: abort.fault.on_walk }, syndrome);
+    inject(frame, Cause::InstructionAbort { on_walk: abort.fault.on_walk }, syndrome);
 }
 
 /// A trapped MRS, MSR or system instruction.
@@ -126,7 +126,9 @@ fn deactivate(guest: &Guest, controller: &impl Controller, id: IntId) -> bool {
 
 /// Makes the guest take an exception, and says so once for each class.
 #[cold]
-fn inject(guest: &Guest, cause: Cause, syndrome: &Syndrome) {
+fn inject(frame: &Frame, cause: Cause, syndrome: &Syndrome) {
+    let guest = frame.guest;
+    guest.vcpu.trace.note(syndrome);
     let pc = read_register!("elr_el2");
     let class = (syndrome.esr >> 26) as u32;
     guest.partition.report(guest.vcpu, class, format_args!("{} at PC {pc:#x}: {syndrome}", told(cause)));
@@ -142,6 +144,10 @@ fn inject(guest: &Guest, cause: Cause, syndrome: &Syndrome) {
         has_nmi: read_register!("id_aa64pfr1_el1") >> 36 & 0xf != 0,
     };
     let entry = take(cause, context);
+    // Each vector has room for 32 instructions (Arm ARM, D1.3.1.5).
+    if guest.vcpu.is_stuck(pc.wrapping_sub(entry.pc) < 0x80) {
+        crash(frame, format_args!("its exception vector takes exceptions, again and again"), Some(syndrome));
+    }
     // SAFETY: the registers that describe an exception to EL1, and where EL2 returns to: all of them
     // the guest's, whose exception this is.
     unsafe {
@@ -163,40 +169,18 @@ const fn told(cause: Cause) -> &'static str {
     }
 }
 
-/// Stops a partition that cannot go on, with what a person needs to see why.
+/// Stops a partition that cannot go on, with what a person needs to see why. `syndrome` as for [`dump::print`].
 #[cold]
-fn crash(frame: &Frame, guest: &Guest, reason: &str, syndrome: &Syndrome) -> ! {
-    let name = guest.partition.name;
-    let line = crate::console::line;
-    line(format_args!("{name}: stopped: {reason} (vCPU {})", guest.vcpu.id.0));
-    line(format_args!("  {syndrome}"));
-    line(format_args!(
-        "  PC {:#x}, PSTATE {:#x}, FAR {:#x}, HPFAR {:#x}",
-        read_register!("elr_el2"),
-        read_register!("spsr_el2"),
-        syndrome.far,
-        syndrome.hpfar
-    ));
-    line(format_args!(
-        "  VBAR_EL1 {:#x}, SCTLR_EL1 {:#x}, TTBR0_EL1 {:#x}, TTBR1_EL1 {:#x}, TCR_EL1 {:#x}",
-        read_register!("vbar_el1"),
-        read_register!("sctlr_el1"),
-        read_register!("ttbr0_el1"),
-        read_register!("ttbr1_el1"),
-        read_register!("tcr_el1")
-    ));
-    line(format_args!(
-        "  ESR_EL1 {:#x}, ELR_EL1 {:#x}, FAR_EL1 {:#x}, SPSR_EL1 {:#x}",
-        read_register!("esr_el1"),
-        read_register!("elr_el1"),
-        read_register!("far_el1"),
-        read_register!("spsr_el1")
-    ));
-    for (row, registers) in frame.rows().enumerate() {
-        line(format_args!("  x{:<2} {registers:x?}", row.wrapping_mul(4)));
+pub fn crash(frame: &Frame, reason: core::fmt::Arguments<'_>, syndrome: Option<&Syndrome>) -> ! {
+    let guest = frame.guest;
+    let partition = guest.partition;
+    console::flush(partition.id);
+    console::line(format_args!("{}: stopped: {reason} (vCPU {})", partition.name, guest.vcpu.id.0));
+    if partition.may_speak() {
+        dump::print(guest, frame, syndrome);
     }
-    guest.partition.end(guest.system, Ending::Crash);
-    guest.partition.leave(guest.system, guest.vcpu)
+    partition.end(guest.system, Ending::Crash);
+    partition.leave(guest.system, guest.vcpu)
 }
 
 /// Goes on behind the trapped instruction, which is of A64.

@@ -6,7 +6,7 @@
 //! registers are saved only where the guest's instruction names a high one, and for
 //! [`crate::trap::rare`]. FP and EL1 registers stay where they are.
 
-use crate::cpu::Guest;
+use crate::cpu::{Cpu, Guest};
 use core::arch::global_asm;
 
 /// The guest's general registers, at the top of its CPU's stack.
@@ -34,6 +34,17 @@ impl Frame {
         }
         let [.., zero] = &mut self.x;
         *zero = 0;
+    }
+
+    /// The frame of the vCPU of `cpu`.
+    ///
+    /// # Safety
+    /// Called on that CPU, for an exception of that vCPU, and nobody holds the frame to change it.
+    pub unsafe fn of(cpu: &Cpu) -> &Self {
+        let place = (cpu.stack_top() as usize).saturating_sub(FRAME_SIZE);
+        // SAFETY: the frame is at the top of the CPU's stack (`Partition::enter_if_started`), and complete since
+        // the vCPU runs.
+        unsafe { &*core::ptr::with_exposed_provenance(place) }
     }
 
     /// All of them, four a row.

@@ -29,3 +29,4 @@ pub mod smccc;
 pub mod syndrome;
 pub mod sysreg;
 pub mod uart;
+pub mod watchdog;

@@ -12,6 +12,7 @@ mod conformance;
 mod desk;
 mod examples;
 mod lab;
+mod life;
 mod raspi;
 mod refusals;
 mod scenarios;
@@ -89,7 +90,8 @@ fn trials(project: &Project, full: bool) -> Vec<Trial> {
     let project = Arc::new(project.clone());
     let boards = boards();
     let scenarios =
-        scenarios::ALL.iter().chain(examples::ALL).chain(refusals::ALL).chain(desk::ALL).chain(branches::ALL);
+        scenarios::ALL.iter().chain(life::ALL).chain(examples::ALL).chain(refusals::ALL).chain(desk::ALL);
+    let scenarios = scenarios.chain(branches::ALL);
     let mut trials = Vec::new();
     for (index, scenario) in scenarios.enumerate() {
         let chosen = if full { boards.as_slice() } else { &boards[index % boards.len()..][..1] };
@@ -97,6 +99,9 @@ fn trials(project: &Project, full: bool) -> Vec<Trial> {
             trials.push(trial(&project, scenario, board));
         }
     }
+    // Long ones, on one board of each GIC.
+    let long = boards.iter().take(if full { 2 } else { 0 });
+    trials.extend(long.flat_map(|board| life::LONG.iter().map(|scenario| trial(&project, scenario, board))));
     trials.extend(raspi::chosen().map(|scenario| trial(&project, scenario, &raspi::board())));
     trials.extend(attack::boards().iter().map(|board| trial(&project, &attack::SCENARIO, board)));
     trials.extend(conformance::boards(full).map(|board| trial(&project, &conformance::SCENARIO, &board)));

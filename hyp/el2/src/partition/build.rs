@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Building partitions from the plan, once, at boot.
 
-use super::{GicFrames, Line, Partition, Uart, Vcpu};
+use super::{GicFrames, Line, Partition, Uart, Vcpu, Watchdog};
 use crate::boot::Refusal;
+use crate::dump::Trace;
 use crate::memory::TablePages;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -14,7 +15,7 @@ use bulkhead_machine::psci::Power;
 use bulkhead_plan::board::{self, Board};
 use bulkhead_plan::plan::{self, GuestGic, Plan};
 use bulkhead_types::{Hpa, IntId, Ipa, PAGE_SIZE, PartitionId, Range, VcpuId};
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+use core::sync::atomic::{AtomicU32, AtomicU64};
 use spin::Mutex;
 
 /// A distributor of GICv3 takes 64 KiB, of GICv2 a page; each GICv3 redistributor two frames of 64 KiB.
@@ -56,6 +57,8 @@ fn one(
             cpu,
             power: Power::new(),
             presence: Presence::new(),
+            trace: Trace::new(),
+            stuck: AtomicU32::new(0),
         })
         .collect();
     let (version, frames) = match plan.interrupt_controller {
@@ -72,6 +75,10 @@ fn one(
             device: Mutex::new(Line::new()),
         })
     });
+    let watchdog = plan.watchdog.and_then(|control| {
+        let frames = Range::<Ipa>::new(control, 2 * PAGE_SIZE)?;
+        Some(Watchdog { frames, device: Mutex::default() })
+    });
     Ok(Partition {
         id,
         name: Box::leak(plan.name.clone().into_boxed_str()),
@@ -79,11 +86,13 @@ fn one(
         frames: frames.ok_or("its interrupt controller leaves the address space")?,
         vcpus,
         uart,
+        watchdog,
         input_bits: geometry.input_bits,
         tables: tables.root().0 | u64::from(id.0).saturating_add(1) << VMID,
         walker: tables,
         life: Life::new(),
-        wanted: AtomicBool::new(false),
+        start_due: AtomicU64::new(0),
+        row: AtomicU32::new(0),
         starts: AtomicU32::new(0),
         started_at: AtomicU64::new(0),
         reported: AtomicU32::new(0),

@@ -90,6 +90,9 @@ fn carry_out(frame: &mut Frame, outcome: Outcome) {
         }
         Outcome::SystemOff => end(guest, Ending::Off),
         Outcome::SystemReset => end(guest, Ending::Restart),
+        Outcome::Crash(code) => {
+            super::crash(frame, format_args!("it said that it cannot go on, with code {code:#x}"), None)
+        }
         Outcome::Mitigate { function, argument } => {
             guest.system.firmware.ask(function, argument);
             frame.set(0, SUCCESS);

@@ -7,7 +7,7 @@ use crate::interrupts::Lines;
 use crate::partition::Uart;
 use crate::system::InterruptController;
 use crate::vectors::Frame;
-use crate::{console, read_register, with_controller};
+use crate::{console, read_register, timer, with_controller};
 use bulkhead_machine::gic;
 use bulkhead_machine::syndrome::Access;
 use bulkhead_platform::gic::Controller;
@@ -49,7 +49,7 @@ pub fn answer(frame: &mut Frame, ipa: Ipa, access: Access) -> bool {
     } else if let Some((uart, offset)) = uart_at(guest, ipa) {
         uart_access(frame, uart, offset, access)
     } else {
-        false
+        watchdog(frame, ipa, access)
     }
 }
 
@@ -76,7 +76,11 @@ fn elsewhere(frame: &mut Frame, esr: u64, ipa: Ipa, access: Access) -> bool {
     } else if let Some(offset) = offset(ipa, guest.partition.frames.redistributors) {
         interrupt_controller(frame, esr, gic::Frame::Redistributor, offset, access)
     } else {
-        false
+        let is_done = watchdog(frame, ipa, access);
+        if is_done {
+            skip_access(esr);
+        }
+        is_done
     }
 }
 
@@ -153,6 +157,23 @@ fn uart_access(frame: &mut Frame, uart: &'static Uart, offset: u64, access: Acce
     drop(device);
     if let Some(byte) = sent {
         console::output(guest.partition.id, byte);
+    }
+    true
+}
+
+/// The watchdog, which is looked for last.
+#[cold]
+fn watchdog(frame: &mut Frame, ipa: Ipa, access: Access) -> bool {
+    let guest = frame.guest;
+    let Some(watchdog) = &guest.partition.watchdog else { return false };
+    let Some(offset) = offset(ipa, watchdog.frames) else { return false };
+    if access.is_write() {
+        let value = access.stored(frame.get(access.register()));
+        watchdog.device.lock().write(offset, value, timer::now());
+        guest.partition.look_at_watchdog();
+    } else {
+        let value = watchdog.device.lock().read(offset, access.size());
+        frame.set(access.register(), access.loaded(value));
     }
     true
 }

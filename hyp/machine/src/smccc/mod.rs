@@ -36,6 +36,8 @@ pub mod function {
     pub const SMCCC_ARCH_WORKAROUND_3: u32 = 0x8000_3fff;
     pub const HYPERVISOR_UID: u32 = 0x8600_ff01;
     pub const HYPERVISOR_REVISION: u32 = 0x8600_ff03;
+    /// Of the vendor-specific hypervisor service: the guest cannot go on; x1 is a code of its own.
+    pub const HYPERVISOR_CRASH: u32 = 0x8600_0001;
 }
 use function::*;
 
@@ -104,6 +106,8 @@ pub enum Outcome {
     SystemOff,
     /// The partition starts afresh. It does not return.
     SystemReset,
+    /// The partition has crashed, by its own word; the code is whatever it means by it.
+    Crash(u64),
     /// Firmware is to be called with this workaround's function ID in w0 and `argument` in w1: nothing
     /// else of the guest's. x0 is SUCCESS afterwards.
     Mitigate {
@@ -163,16 +167,26 @@ pub fn handle<C: Cpus, E: Entropy>(call: &Call, context: &Context<'_, C, E>) -> 
         return Outcome::Return(NOT_SUPPORTED);
     }
     match call.function {
+        function if function & !(1 << 30 | 0x1f) == 0x8400_0000 => {
+            psci::handle(call, context.caller, context.cpus)
+        }
         SMCCC_VERSION => Outcome::Return(VERSION as u64),
         SMCCC_ARCH_WORKAROUND_1 => mitigate(call, context.told.workaround_1),
         SMCCC_ARCH_WORKAROUND_2 => mitigate(call, context.told.workaround_2),
         SMCCC_ARCH_WORKAROUND_3 => mitigate(call, context.told.workaround_3),
         SMCCC_ARCH_FEATURES => arch_features(call, context.told),
         SMCCC_ARCH_SOC_ID => Outcome::Return(soc_id(context.told, call.arguments[0] as u32)),
-        0x8400_0000..=0x8400_001f | 0xc400_0000..=0xc400_001f => {
-            psci::handle(call, context.caller, context.cpus)
-        }
         0x8400_0050..=0x8400_005f | 0xc400_0050..=0xc400_005f => trng::handle(call, context.entropy),
+        0x8600_0000..=0x8600_ffff => hypervisor(call),
+        _ => Outcome::Return(NOT_SUPPORTED),
+    }
+}
+
+/// Answers the calls that are the hypervisor's own, and refuses the rest. Kept apart from the frequent ones.
+#[cold]
+fn hypervisor(call: &Call) -> Outcome {
+    match call.function {
+        HYPERVISOR_CRASH => Outcome::Crash(call.arguments_by_width()[0]),
         HYPERVISOR_UID => Outcome::Return4(HYPERVISOR_UUID),
         HYPERVISOR_REVISION => {
             let [x2, x3] = [call.arguments[1], call.arguments[2]];

@@ -22,6 +22,35 @@ impl Display for Syndrome {
     }
 }
 
+/// SPSR_EL2 of an exit, which shows in words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pstate(pub u64);
+
+impl Display for Pstate {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let level = match (self.0 >> 4 & 1, self.0 & 0xf) {
+            (1, _) => "AArch32",
+            (_, 0) => "EL0",
+            (_, 4) => "EL1 with SP_EL0",
+            (_, 5) => "EL1",
+            _ => "no level of a guest's",
+        };
+        f.write_str(level)?;
+        for (word, names, lowest) in [(" ", "VCZN", 28), (", masked ", "FIAD", 6)] {
+            let mut word = word;
+            for (name, _) in names.chars().zip(lowest..).filter(|(_, bit)| self.0 >> bit & 1 == 1) {
+                write!(f, "{}{name}", core::mem::take(&mut word))?;
+            }
+        }
+        for (bit, name) in [(20, ", illegal state"), (21, ", single step")] {
+            if self.0 >> bit & 1 == 1 {
+                f.write_str(name)?;
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Display for Exit {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {

@@ -7,6 +7,7 @@ mod describe;
 mod tests;
 
 pub use abort::{Access, DataAbort, Fault, FaultKind, InstructionAbort, Size};
+pub use describe::Pstate;
 
 use crate::sysreg::Register;
 

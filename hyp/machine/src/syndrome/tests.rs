@@ -164,3 +164,15 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_state_of_a_guest_is_told_in_words() {
+    for (pstate, words) in [
+        (0x3c5, "EL1, masked FIAD"),
+        (0x6000_0000, "EL0 CZ"),
+        (0x8030_0084, "EL1 with SP_EL0 N, masked I, illegal state, single step"),
+        (0x1d0, "AArch32, masked FIA"),
+    ] {
+        assert_eq!(Pstate(pstate).to_string(), words);
+    }
+}

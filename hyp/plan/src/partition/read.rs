@@ -9,7 +9,9 @@ use alloc::vec::Vec;
 
 use bulkhead_types::{Ipa, PAGE_SIZE};
 
-use super::{ADDRESS_BITS, Access, MemoryWish, OnPanic, PARTITION, PARTITIONS, Policy, Restart, RestartPolicy, Spec};
+use super::{
+    ADDRESS_BITS, Access, MemoryWish, OnPanic, PARTITION, PARTITIONS, Policy, Restart, RestartPolicy, Spec,
+};
 use crate::error::{Errors, Problem, listed, nearest};
 use crate::tree::{Cells, Node, Tree};
 

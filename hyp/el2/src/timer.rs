@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! EL2's own timer (CNTHP; Arm ARM, D24.10), one a CPU: it has the CPU look after its partition in time.
+
+use crate::registers::isb;
+use crate::{read_register, write_register};
+
+/// The system counter.
+pub fn now() -> u64 {
+    // The counter may be read early otherwise (Arm ARM, D12.1.2).
+    isb();
+    read_register!("cntpct_el0")
+}
+
+/// Counts in so many milliseconds.
+pub fn counts(milliseconds: u64) -> u64 {
+    read_register!("cntfrq_el0").saturating_mul(milliseconds) / 1000
+}
+
+/// Whole milliseconds in so many counts.
+pub fn milliseconds(counts: u64) -> u64 {
+    counts.saturating_mul(1000).checked_div(read_register!("cntfrq_el0")).unwrap_or(0)
+}
+
+/// Interrupts this CPU when the counter has come to `deadline`, or at once if it is past that.
+pub fn set(deadline: u64) {
+    // SAFETY: EL2's own timer, which interrupts and does no more.
+    unsafe {
+        write_register!("cnthp_cval_el2", deadline);
+        write_register!("cnthp_ctl_el2", 1);
+    }
+    isb();
+}
+
+/// Lets it rest.
+pub fn cancel() {
+    // SAFETY: as in `set`.
+    unsafe { write_register!("cnthp_ctl_el2", 0) };
+    isb();
+}
