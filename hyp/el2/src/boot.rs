@@ -121,6 +121,7 @@ fn boot(blob: &Blob<'_>, tree: Range<Hpa>) -> Result<&'static System, Refusal> {
             .flatten()
             .fold(0xffff, |kept, id| kept | 1_u32.wrapping_shl(id.get())),
         console: board.console.as_ref().and_then(|console| console.interrupt),
+        policy: plan.policy,
         firmware: firmware(&board),
         power: power::take(&plan)?,
         id_registers: IdTable::new(

@@ -91,7 +91,7 @@ pub fn flush(from: PartitionId) {
 /// Takes what the port received and hands it to `deliver`, without the port's lock. The interrupt is
 /// cleared first, so that a byte that comes after the last look raises it again. The port's FIFO and
 /// its line rate bound the work.
-pub fn receive(mut deliver: impl FnMut(PartitionId, u8)) {
+pub fn receive(mut deliver: impl FnMut(Input)) {
     predictor::cleanse(); // Commands are answered with lines.
     if let Some(serial) = &mut PORT.lock().serial {
         serial.clear_receive_interrupt();
@@ -103,9 +103,7 @@ pub fn receive(mut deliver: impl FnMut(PartitionId, u8)) {
         };
         let input = port.with(|console, send| console.input(byte, send));
         drop(port);
-        if let Input::Deliver(to, byte) = input {
-            deliver(to, byte);
-        }
+        deliver(input);
     }
 }
 

@@ -83,3 +83,17 @@ pub fn print(guest: &Guest, frame: &Frame, syndrome: Option<&Syndrome>) {
     }
     guest.vcpu.trace.print(guest);
 }
+
+/// Prints them because the operator asked for them. `frame`: the vCPU is on.
+#[cold]
+pub fn asked(guest: &Guest, frame: Option<&Frame>) {
+    guest.vcpu.asked.store(false, Relaxed);
+    let (vcpu, cpu) = (guest.vcpu.id.0, guest.cpu.index);
+    match frame {
+        Some(frame) => {
+            line(guest, format_args!("vCPU {vcpu} on CPU {cpu} runs; x19 to x28 are not known here"));
+            print(guest, frame, None);
+        }
+        None => line(guest, format_args!("vCPU {vcpu} on CPU {cpu} is off")),
+    }
+}

@@ -5,10 +5,12 @@ use crate::cpu::{Cpu, Guest};
 use crate::partition::Partition;
 use crate::system::{InterruptController, System};
 use crate::vectors::Frame;
-use crate::{console, timer, trap};
+use crate::{console, dump, monitor, timer, trap};
+use bulkhead_machine::console::Input;
 use bulkhead_machine::gic::{Hardware, ListRegister, Maintenance};
 use bulkhead_platform::gic::Controller;
 use bulkhead_types::{CpuIndex, IntId, Trigger, VcpuId};
+use core::sync::atomic::Ordering;
 use spin::Mutex;
 
 /// The software generated interrupt by which one CPU calls another's attention. Guests' own never
@@ -248,8 +250,12 @@ fn keep(
         if crate::panic::is_panicking() {
             crate::panic::halt_cpu();
         }
-        if let Some(Guest { partition, vcpu, .. }) = cpu.guest() {
+        if let Some(guest) = cpu.guest() {
+            let Guest { partition, vcpu, .. } = guest;
             partition.gic.on_kick(vcpu.id, &Lines::new(controller, partition));
+            if vcpu.asked.load(Ordering::Relaxed) {
+                dump::asked(guest, frame);
+            }
         }
     } else if id == system.maintenance {
         if let Some(Guest { partition, vcpu, .. }) = cpu.guest() {
@@ -268,10 +274,14 @@ fn keep(
             }
         }
     } else if !id.is_sgi() {
-        console::receive(|to, byte| {
-            if let Some(partition) = system.partitions.get(usize::from(to.0)) {
-                partition.receive(system, cpu, byte);
+        console::receive(|input| match input {
+            Input::Deliver(to, byte) => {
+                if let Some(partition) = system.partitions.get(usize::from(to.0)) {
+                    partition.receive(system, cpu, byte);
+                }
             }
+            Input::Command(focus, key) => monitor::command(system, focus, key),
+            Input::None => {}
         });
     }
 }

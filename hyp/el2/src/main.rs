@@ -41,6 +41,8 @@ mod interrupts;
 #[cfg(target_os = "none")]
 mod memory;
 #[cfg(target_os = "none")]
+mod monitor;
+#[cfg(target_os = "none")]
 mod panic;
 #[cfg(target_os = "none")]
 mod partition;

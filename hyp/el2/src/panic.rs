@@ -6,6 +6,7 @@ use crate::console::last_words;
 use crate::vectors::Fault;
 use crate::{cpu, read_register, system};
 use bulkhead_machine::syndrome::Syndrome;
+use bulkhead_plan::partition::OnPanic;
 use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -24,7 +25,7 @@ fn panic(info: &PanicInfo<'_>) -> ! {
     // SAFETY: reads the frame pointer, which this build keeps (.cargo/config.toml).
     unsafe { core::arch::asm!("mov {}, x29", out(reg) frame, options(nomem, nostack, preserves_flags)) };
     backtrace(frame, stack_pointer());
-    halt_board()
+    end_board()
 }
 
 /// Stops the board for a reason that is no panic in the code's sense.
@@ -33,7 +34,7 @@ pub fn stop(reason: &str) -> ! {
     begin();
     last_words(format_args!("panic: {reason}"));
     who();
-    halt_board()
+    end_board()
 }
 
 /// An exception that EL2 took itself: from the vectors, on the emergency stack.
@@ -60,7 +61,7 @@ pub extern "C" fn fault(kind: u64, registers: &Fault) -> ! {
         last_words(format_args!("  x{:<2} {:x?}", row.wrapping_mul(4), registers));
     }
     backtrace(registers.x.get(29).copied().unwrap_or(0), registers.sp);
-    halt_board()
+    end_board()
 }
 
 /// The first panic goes on; any other stops its CPU. So does every other CPU as it takes the kick.
@@ -120,6 +121,20 @@ fn backtrace(mut frame: u64, bottom: u64) {
         }
         frame = next;
     }
+}
+
+/// After the last word: what the configuration says.
+fn end_board() -> ! {
+    let policy = if cpu::is_known() { system::get().policy.on_panic } else { OnPanic::PowerOff };
+    match policy {
+        OnPanic::PowerOff => halt_board(),
+        OnPanic::Reset => {
+            crate::console::drain();
+            system::get().power.system_reset();
+        }
+        OnPanic::Halt => {}
+    }
+    halt_cpu()
 }
 
 /// Stops the board: powers it off where that can be done, else stops this CPU.

@@ -25,7 +25,7 @@ use bulkhead_machine::watchdog::{self, Due};
 use bulkhead_plan::partition::Restart;
 use bulkhead_plan::plan;
 use bulkhead_types::{CpuIndex, IntId, Ipa, PartitionId, Range, VcpuId};
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use spin::Mutex;
 
 /// A virtual CPU, and the physical one that it owns.
@@ -40,6 +40,8 @@ pub struct Vcpu {
     presence: Presence,
     /// Its last exits that were not routine.
     pub trace: Trace,
+    /// The operator wants its registers shown.
+    pub asked: AtomicBool,
     /// How often in a row it took an exception in the exception's own vector.
     stuck: AtomicU32,
 }
@@ -285,6 +287,44 @@ impl Partition {
     /// Takes what is to be done by whoever starts it, or stops it for good; one alone gets it.
     fn take_due(&self) -> bool {
         self.start_due.swap(0, Ordering::Acquire) != 0
+    }
+
+    /// Has it start, if it is stopped or waits to be started again. The operator's wish: a new row begins.
+    pub fn start_by_hand(&self, system: &System) -> bool {
+        let mine = self.life.claim() || self.take_due();
+        if mine {
+            self.row.store(0, Ordering::Relaxed);
+            self.start_at(system, 1);
+        }
+        mine
+    }
+
+    /// Stops it for good, if it runs or waits to be started again.
+    pub fn stop_by_hand(&self, system: &System) -> bool {
+        if self.take_due() {
+            self.stop(system, "is not started again, by the monitor");
+            return true;
+        }
+        self.end(system, Ending::Stop)
+    }
+
+    /// How it is, and for how many milliseconds that has been so, or will be.
+    pub fn state(&self) -> (&'static str, u64) {
+        let now = timer::now();
+        let ago = timer::milliseconds(now.saturating_sub(self.started_at()));
+        match (self.life.is_running(), self.is_stopped()) {
+            (true, _) => ("runs for", ago),
+            (_, true) => ("is stopped, started before", ago),
+            _ => {
+                let due = self.start_due.load(Ordering::Relaxed);
+                ("starts in", timer::milliseconds(due.saturating_sub(now)))
+            }
+        }
+    }
+
+    /// How often it has started.
+    pub fn starts(&self) -> u32 {
+        self.starts.load(Ordering::Relaxed)
     }
 
     /// When it started, by the physical counter.

@@ -7,6 +7,7 @@ use crate::partition::Partition;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use bulkhead_machine::sysreg::IdTable;
+use bulkhead_plan::partition::Policy;
 use bulkhead_platform::firmware::Firmware;
 use bulkhead_platform::gic::v2::GicV2;
 use bulkhead_platform::gic::v3::GicV3;
@@ -39,6 +40,8 @@ pub struct System {
     pub kept: u32,
     /// The console's interrupt, if it has one.
     pub console: Option<(IntId, Trigger)>,
+    /// What the plan says of the hypervisor itself.
+    pub policy: Policy,
     /// The firmware.
     pub firmware: Firmware,
     /// What powers the board off.

@@ -40,6 +40,8 @@ pub enum Input {
     None,
     /// The byte belongs to this partition.
     Deliver(PartitionId, u8),
+    /// A command to the monitor, about the partition in focus. `?` is one of them too.
+    Command(PartitionId, u8),
 }
 
 /// How far an escape sequence has come. Of a partition out of focus it is left out whole; of the one in
@@ -195,11 +197,14 @@ impl<'a> Console<'a> {
             self.escape = true;
             return Input::None;
         }
+        if byte == b'?' {
+            self.help(sink);
+        }
         match byte {
             ESCAPE => return deliver,
             b'n' => self.set_focus(self.next_running(), sink),
             b'1'..=b'9' => self.set_focus(usize::from(byte.saturating_sub(b'1')), sink),
-            _ => self.help(sink),
+            _ => return Input::Command(PartitionId(self.focus as u16), byte),
         }
         Input::None
     }
@@ -424,6 +429,14 @@ mod tests {
             assert_eq!(inputs.get(1), Some(&Input::Deliver(PartitionId(0), ESCAPE)));
         });
         assert!(sent.contains("2: b") && sent.contains("there is no partition 7"));
+    }
+
+    #[test]
+    fn what_is_no_key_of_the_consoles_is_the_monitors() {
+        play(|console, sink| {
+            let inputs = press(console, &[ESCAPE, b'2', ESCAPE, b'l'], sink);
+            assert_eq!(inputs.last(), Some(&Input::Command(PartitionId(1), b'l')));
+        });
     }
 
     #[test]

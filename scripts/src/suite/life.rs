@@ -7,13 +7,14 @@ use super::lab::{Lab, Partition};
 use super::shell::wait;
 use crate::board::{Board, Fault, State};
 use crate::console::HYPERVISOR;
-use crate::machine::{Failure, Machine};
+use crate::machine::{ESCAPE, Failure, Machine};
 use anyhow::{Context, Result, ensure};
 use std::time::Duration;
 
 /// Every scenario.
 pub const ALL: &[Scenario] = &[
     Scenario { name: "deaths", run: deaths },
+    Scenario { name: "monitor", run: monitor },
     Scenario { name: "100-restarts", run: |lab| restarts(lab, 100) },
 ];
 
@@ -123,4 +124,34 @@ fn restarts(lab: &mut Lab, times: usize) -> Result<()> {
     ensure!(lives == times + 1, "{lives} lives");
     witness_lost_nothing(&mut machine)?;
     finish_with_stopped(&mut machine)
+}
+
+/// Every command of the monitor does what its help says; without the monitor, none does anything.
+fn monitor(lab: &mut Lab) -> Result<()> {
+    let mut machine = lab.boot(&[witness(0), mortal("mortal", 1, "spin", "watchdog;")])?;
+    wait(&mut machine, "mortal", "^mortal: spin", 30)?;
+    machine.focus("mortal")?;
+    let mut command = |key: u8, answer: &str| -> Result<()> {
+        machine.forget(HYPERVISOR);
+        machine.send(&[ESCAPE, key])?;
+        wait(&mut machine, HYPERVISOR, answer, 20).with_context(|| format!("Ctrl-] {}", key as char))?;
+        Ok(())
+    };
+    command(b'?', "Ctrl-] l: list of all partitions")?;
+    command(b'l', r"mortal +1 CPUs  runs for \d+\.\d{3} s  started 1 times")?;
+    command(b'd', r"^mortal:   vCPU 0 on CPU 1 runs")?;
+    command(b'd', r"^mortal:   PC 0x40[0-9a-f]+, PSTATE 0x[0-9a-f]+: EL1")?;
+    command(b'm', r"mortal: 0x90e0000\.\..* is the watchdog, virtual")?;
+    command(b'i', r"mortal: .*33.* of its virtual UART")?;
+    command(b'v', "^monitor: the log tells WARN and worse")?;
+    command(b's', "^monitor: mortal: not in this state")?;
+    command(b'r', "^mortal: restarts")?;
+    command(b'x', "^mortal: powered off by the monitor")?;
+    command(b'l', r"mortal +1 CPUs  is stopped, started before \d+\.\d{3} s  started 2 times")?;
+    command(b's', "^mortal: started")?;
+    command(b'x', "^mortal: powered off by the monitor")?;
+    machine.focus("ticker")?;
+    witness_lost_nothing(&mut machine)?;
+    machine.finish(Some(machine.patience(Duration::from_secs(30))))?;
+    Ok(())
 }

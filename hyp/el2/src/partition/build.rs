@@ -15,7 +15,7 @@ use bulkhead_machine::psci::Power;
 use bulkhead_plan::board::{self, Board};
 use bulkhead_plan::plan::{self, GuestGic, Plan};
 use bulkhead_types::{Hpa, IntId, Ipa, PAGE_SIZE, PartitionId, Range, VcpuId};
-use core::sync::atomic::{AtomicU32, AtomicU64};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use spin::Mutex;
 
 /// A distributor of GICv3 takes 64 KiB, of GICv2 a page; each GICv3 redistributor two frames of 64 KiB.
@@ -59,6 +59,7 @@ fn one(
             presence: Presence::new(),
             trace: Trace::new(),
             stuck: AtomicU32::new(0),
+            asked: AtomicBool::new(false),
         })
         .collect();
     let (version, frames) = match plan.interrupt_controller {
