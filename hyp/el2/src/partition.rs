@@ -302,7 +302,7 @@ impl Partition {
     /// Stops it for good, if it runs or waits to be started again.
     pub fn stop_by_hand(&self, system: &System) -> bool {
         if self.take_due() {
-            self.stop(system, "is not started again, by the monitor");
+            self.stop(system, "powered off by the monitor");
             return true;
         }
         self.end(system, Ending::Stop)

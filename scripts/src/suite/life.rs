@@ -145,7 +145,7 @@ fn monitor(lab: &mut Lab) -> Result<()> {
     command(b'i', r"mortal: .*33.* of its virtual UART")?;
     command(b'v', "^monitor: the log tells WARN and worse")?;
     command(b's', "^monitor: mortal: not in this state")?;
-    command(b'r', "^mortal: restarts")?;
+    command(b'r', "^mortal: started")?;
     command(b'x', "^mortal: powered off by the monitor")?;
     command(b'l', r"mortal +1 CPUs  is stopped, started before \d+\.\d{3} s  started 2 times")?;
     command(b's', "^mortal: started")?;
