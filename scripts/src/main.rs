@@ -75,6 +75,9 @@ folder or its images/, for our own guest of that name, or for target/guest-softw
         /// The bundle to write
         #[arg(long, short, value_name = "FILE")]
         output: PathBuf,
+        /// What guards each image; a bundle that is packed already keeps what it has
+        #[arg(long, value_enum, default_value_t)]
+        hash: pack::Hash,
     },
     /// Make a card that a Raspberry Pi 4 boots a configuration from
     #[command(after_help = "\
@@ -161,8 +164,8 @@ fn dispatch(arguments: Arguments) -> Result<ExitCode> {
                 build::guest(&project, &name, verbose)?;
             }
         }
-        Command::Pack { config, output } => {
-            let bundle = pack::pack(&project, &Config::open(&config)?)?;
+        Command::Pack { config, output, hash } => {
+            let bundle = pack::pack_with(&project, &Config::open(&config)?, hash)?;
             write_whole(&output, &bundle)?;
         }
         Command::Sdcard(options) => sdcard::sdcard(&project, &options)?,

@@ -7,9 +7,20 @@ use crate::project::{Project, write_whole};
 use crate::unpack;
 use anyhow::{Context, Result, bail};
 use bulkhead_plan::bundle::{self, Contents, NewConfiguration, NewImage};
+use clap::ValueEnum;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+/// What guards a bundle's images against damage.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Hash {
+    /// Against damage; a CPU computes it with instructions of its own
+    #[default]
+    Crc32,
+    /// Against a forger too, where whoever loads the bundle checks a signature of its tree; slower at boot
+    Sha256,
+}
 
 /// What goes into a bundle.
 #[derive(Debug)]
@@ -48,13 +59,22 @@ impl Loaded {
 /// # Errors
 /// When an overlay does not compile, an image is missing, or a file cannot be read.
 pub fn pack(project: &Project, config: &Config) -> Result<Vec<u8>> {
+    pack_with(project, config, Hash::default())
+}
+
+/// Packs the configuration with a hash of one's choice; a bundle that was packed before keeps its own.
+///
+/// # Errors
+/// As for [`pack`].
+pub fn pack_with(project: &Project, config: &Config, hash: Hash) -> Result<Vec<u8>> {
     let (folder, files) = match config {
         Config::Bundle(file) => {
             return fs::read(file).with_context(|| format!("cannot read {}", file.display()));
         }
         Config::Overlays { folder, files } => (folder, files),
     };
-    complete(project, folder, files)?.write()
+    let gathered = complete(project, folder, files)?;
+    write(&gathered.overlays, &gathered.images, hash)
 }
 
 /// Packs the images alone, for a board whose firmware merges the overlays itself.
@@ -66,7 +86,7 @@ pub fn without_overlays(project: &Project, config: &Config) -> Result<Vec<u8>> {
         bail!("a packed bundle has its overlays in it: give the configuration in source form");
     };
     let gathered = complete(project, folder, files)?;
-    write(&[], &gathered.images)
+    write(&[], &gathered.images, Hash::default())
 }
 
 /// Compiles the overlays and reads the images that they name, all of them.
@@ -112,7 +132,7 @@ impl Gathered {
     /// # Errors
     /// When the bundle cannot be made of it.
     pub fn write(&self) -> Result<Vec<u8>> {
-        write(&self.overlays, &self.images)
+        write(&self.overlays, &self.images, Hash::default())
     }
 }
 
@@ -124,7 +144,7 @@ pub fn with_images(overlay: &Path, images: &[(&str, &[u8])]) -> Result<Vec<u8>> 
     let load = |(name, bytes): &(&str, &[u8])| {
         ((*name).to_owned(), Loaded { bytes: bytes.to_vec(), property: "kernel".into() })
     };
-    write(&[config::compile(overlay)?], &images.iter().map(load).collect())
+    write(&[config::compile(overlay)?], &images.iter().map(load).collect(), Hash::default())
 }
 
 /// Packs the configuration to where `run` takes it from; a bundle stays where it is.
@@ -152,11 +172,15 @@ pub fn crc32(earlier: u32, bytes: &[u8]) -> u32 {
     hasher.finalize()
 }
 
-fn write(overlays: &[Overlay], images: &Images) -> Result<Vec<u8>> {
+fn write(overlays: &[Overlay], images: &Images, hash: Hash) -> Result<Vec<u8>> {
+    let hash = match hash {
+        Hash::Crc32 => "crc32",
+        Hash::Sha256 => "sha256",
+    };
     let image = |name: &str, kind: &str, data: &[u8]| NewImage {
         name: name.into(),
         kind: kind.into(),
-        hash: "crc32".into(),
+        hash: hash.into(),
         data: data.into(),
     };
     let overlay_name = |overlay: &Overlay| format!("{}.dtbo", overlay.name);
@@ -199,6 +223,10 @@ mod tests {
         let mut names: Vec<_> = bundle.image_names().collect();
         names.sort_unstable();
         assert_eq!(names, ["k", "one.dtbo", "r"]);
+        let strong = pack_with(&project, &Config::open(folder.path()).unwrap(), Hash::Sha256).unwrap();
+        assert!(strong.windows(6).filter(|bytes| bytes == b"sha256").count() == 3, "one hash an image");
+        let bundle = Bundle::parse(&strong, crc32).unwrap();
+        assert_eq!(bundle.image("k").unwrap().1, b"kernel");
     }
 
     #[test]
