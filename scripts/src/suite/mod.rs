@@ -17,6 +17,7 @@ mod raspi;
 mod refusals;
 mod scenarios;
 mod shell;
+mod stress;
 
 use crate::project::Project;
 use crate::qemu::{self, Gic};
@@ -91,7 +92,7 @@ fn trials(project: &Project, full: bool) -> Vec<Trial> {
     let boards = boards();
     let scenarios =
         scenarios::ALL.iter().chain(life::ALL).chain(examples::ALL).chain(refusals::ALL).chain(desk::ALL);
-    let scenarios = scenarios.chain(branches::ALL);
+    let scenarios = scenarios.chain(branches::ALL).chain(stress::ALL);
     let mut trials = Vec::new();
     for (index, scenario) in scenarios.enumerate() {
         let chosen = if full { boards.as_slice() } else { &boards[index % boards.len()..][..1] };

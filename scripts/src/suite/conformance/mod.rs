@@ -56,7 +56,7 @@ fn conformance(lab: &mut Lab) -> Result<()> {
     let native = findings(native(lab)?)?;
     let guest = findings(guest(lab)?)?;
     ensure!(native.len() >= 100, "only {} probes spoke on the bare board", native.len());
-    compare(&label(&lab.board), &native, &guest)
+    compare(ALLOWED, &label(&lab.board), &native, &guest)
 }
 
 /// What the list calls the board.
@@ -154,8 +154,9 @@ fn last(lines: &[String]) -> &[String] {
 /// The value of a probe that said nothing.
 const NOTHING: &str = "nothing";
 
-fn compare(label: &str, native: &Findings, guest: &Findings) -> Result<()> {
-    let here: Vec<&Allowed> = ALLOWED.iter().filter(|allowed| matches(allowed.on, label)).collect();
+/// What differs without being in the list, and what of the list does not.
+fn compare(list: &[Allowed], label: &str, native: &Findings, guest: &Findings) -> Result<()> {
+    let here: Vec<&Allowed> = list.iter().filter(|allowed| matches(allowed.on, label)).collect();
     let mut used = BTreeSet::new();
     let mut faults = Vec::new();
     for name in native.keys().chain(guest.keys()).collect::<BTreeSet<_>>() {
@@ -210,10 +211,13 @@ mod tests {
         let findings = |pairs: &[(&str, &str)]| -> Findings {
             pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
         };
-        let one = findings(&[("a", "0x1")]);
-        assert!(compare("no such board", &one, &one).is_ok());
-        assert!(compare("no such board", &one, &findings(&[("a", "0x2")])).is_err());
-        assert!(compare("no such board", &one, &findings(&[])).is_err());
-        assert!(compare("virt gicv3 max", &one, &one).is_err(), "nothing of the list occurs");
+        let (one, two, none) = (findings(&[("a", "0x1")]), findings(&[("a", "0x2")]), findings(&[]));
+        let list = [Allowed { on: "virt .*", name: "a", bits: 0x3, reason: "a test" }];
+        assert!(compare(&list, "virt gicv3 max", &one, &two).is_ok());
+        assert!(compare(&list, "virt gicv3 max", &one, &one).is_err(), "nothing of the list occurs");
+        assert!(compare(&list, "virt gicv3 max", &one, &findings(&[("a", "0x5")])).is_err(), "another bit");
+        assert!(compare(&list, "virt gicv3 max", &one, &none).is_err(), "a line is missing");
+        assert!(compare(&list, "raspi4b", &one, &one).is_ok(), "the list is of another board");
+        assert!(compare(&list, "raspi4b", &one, &two).is_err());
     }
 }
