@@ -265,12 +265,12 @@ fn keep(
         timer::cancel();
         // A partition that waits to be started is looked after by `cpu::idle`.
         if let Some(Guest { partition, .. }) = cpu.guest()
-            && partition.look_at_watchdog()
+            && partition.look_at_watchdog(system)
         {
             let reason = format_args!("its watchdog expired");
             match frame {
-                Some(frame) => trap::crash(frame, reason, None),
-                None => partition.crash_idle(system, reason),
+                Some(frame) => trap::tell(frame, reason, None),
+                None => console::line(format_args!("{}: stopped: {reason}", partition.name)),
             }
         }
     } else if !id.is_sgi() {

@@ -199,7 +199,7 @@ impl Partition {
         load::load(self, system, restarted);
         // Routes and triggers of its interrupts are unknown after power-on (IHI 0069H, 12.9.22 and 12.9.9).
         with_controller!(system, |controller| self.gic.reset(&Lines::new(controller, self)));
-        self.reported.store(if self.may_speak() { 0 } else { u32::MAX }, Ordering::Relaxed);
+        self.reported.store(0, Ordering::Relaxed);
         self.started_at.store(timer::now(), Ordering::Relaxed);
         for vcpu in &self.vcpus {
             vcpu.power.turn_off();
@@ -335,23 +335,23 @@ impl Partition {
     /// Whether what goes wrong in it is told at length: not the fourth time in a row.
     pub fn may_speak(&self) -> bool {
         self.row.load(Ordering::Relaxed) < 3
+            || timer::now().saturating_sub(self.started_at()) >= timer::counts(LONG_RUN_MS)
     }
 
-    /// Has the watchdog go on, and this CPU look again in time. True if it has expired.
-    pub fn look_at_watchdog(&self) -> bool {
+    /// Has the watchdog go on, and this CPU look again in time. If it has expired the partition ends; true if
+    /// that is news. It ends with the device's lock held, as it is reset before the next life: an old expiry
+    /// cannot end that one.
+    pub fn look_at_watchdog(&self, system: &System) -> bool {
         let Some(watchdog) = &self.watchdog else { return false };
-        let due = watchdog.device.lock().look(timer::now());
-        if let Due::At(deadline) = due {
-            timer::set(deadline);
+        let mut device = watchdog.device.lock();
+        match device.look(timer::now()) {
+            Due::Never => false,
+            Due::At(deadline) => {
+                timer::set(deadline);
+                false
+            }
+            Due::Now => self.end(system, Ending::Crash),
         }
-        due == Due::Now
-    }
-
-    /// Stops it from a CPU whose vCPU is off.
-    #[cold]
-    pub fn crash_idle(&self, system: &System, reason: core::fmt::Arguments<'_>) {
-        console::line(format_args!("{}: stopped: {reason}", self.name));
-        self.end(system, Ending::Crash);
     }
 
     /// Whether its vCPUs must leave. Asked after every kick.
@@ -496,7 +496,7 @@ impl Partition {
     #[cold]
     pub fn report(&self, vcpu: &Vcpu, kind: u32, what: core::fmt::Arguments<'_>) {
         let bit = 1_u32 << (kind % 32);
-        if self.reported.fetch_or(bit, Ordering::Relaxed) & bit == 0 {
+        if self.reported.fetch_or(bit, Ordering::Relaxed) & bit == 0 && self.may_speak() {
             console::line(format_args!("warning: {} vCPU {}: {what}", self.name, vcpu.id.0));
         }
     }

@@ -173,14 +173,23 @@ const fn told(cause: Cause) -> &'static str {
 #[cold]
 pub fn crash(frame: &Frame, reason: core::fmt::Arguments<'_>, syndrome: Option<&Syndrome>) -> ! {
     let guest = frame.guest;
+    // First of all, for its other CPUs to stop, and for one of them alone to tell. It cannot start again before
+    // this CPU has left.
+    if guest.partition.end(guest.system, Ending::Crash) {
+        tell(frame, reason, syndrome);
+    }
+    guest.partition.leave(guest.system, guest.vcpu)
+}
+
+/// Tells why a partition ends.
+pub fn tell(frame: &Frame, reason: core::fmt::Arguments<'_>, syndrome: Option<&Syndrome>) {
+    let guest = frame.guest;
     let partition = guest.partition;
     console::flush(partition.id);
     console::line(format_args!("{}: stopped: {reason} (vCPU {})", partition.name, guest.vcpu.id.0));
     if partition.may_speak() {
         dump::print(guest, frame, syndrome);
     }
-    partition.end(guest.system, Ending::Crash);
-    partition.leave(guest.system, guest.vcpu)
 }
 
 /// Goes on behind the trapped instruction, which is of A64.

@@ -4,7 +4,7 @@
 //!
 //! A vCPU owns its CPU, so this is done once a start, not once an exit: nothing is switched in between.
 
-use crate::registers::isb;
+use crate::registers::{dsb_sy, isb};
 use crate::{read_register, write_register};
 use bulkhead_machine::sysreg::{Register, configuration};
 use bulkhead_types::Mpidr;
@@ -195,6 +195,9 @@ pub fn reset_timers(offset: u64) {
         clear!("cntv_ctl_el0" "cntv_cval_el0" "cntp_ctl_el0" "cntp_cval_el0");
         write_register!("cntvoff_el2", offset);
     }
+    // In effect, and their lines low, before the interrupt controller lets them through.
+    isb();
+    dsb_sy();
 }
 
 /// Disables the breakpoints and watchpoints that the CPU has (Arm ARM, D24.3).

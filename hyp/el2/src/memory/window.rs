@@ -44,9 +44,9 @@ pub fn prepare(cpus: usize) -> Result<(), MapError> {
 
 /// Reads the instruction at `at` for a guest that runs on this CPU, as the guest's CPUs see it in memory.
 ///
-/// The window is open for this one read. The guest's caches may be on or off: the line is cleaned and
-/// invalidated before, so that memory and cache agree (Arm ARM, B2.8, on mismatched attributes), and
-/// after, so that nothing is left in a cache that a guest without caches would later find stale.
+/// The window is open for this one read, past the caches: a line that came into one by speculation could
+/// later hide what a guest without caches stores. What the guest has in a cache is written back first, so
+/// that memory is right (Arm ARM, B2.8, on mismatched attributes).
 ///
 /// # Safety
 /// `at` is aligned to four bytes and lies in memory, not in a device; this CPU has no [`Window`] open.
@@ -56,12 +56,12 @@ pub unsafe fn peek(at: Hpa) -> Option<u32> {
     let page = Hpa(at.0 & !PAGE_SIZE.wrapping_sub(1));
     let base = BASE.saturating_add(u64::from(cpu).saturating_mul(SIZE));
     let here = base | (at.0 % PAGE_SIZE);
-    TablePages.write(table, 0, page_descriptor(page, stage1::CONSTANT));
+    TablePages.write(table, 0, page_descriptor(page, stage1::UNCACHED | stage1::READ_ONLY));
     publish_tables();
     let word: u32;
     // SAFETY: mapped just now, read-only, and aligned, which the caller promises. The maintenance loses nothing.
     unsafe {
-        core::arch::asm!("dc civac, {at}", "dsb sy", "ldr {word:w}, [{at}]", "dc civac, {at}",
+        core::arch::asm!("dc civac, {at}", "dsb sy", "ldr {word:w}, [{at}]",
             at = in(reg) here, word = out(reg) word, options(nostack, preserves_flags));
     }
     TablePages.write(table, 0, 0);

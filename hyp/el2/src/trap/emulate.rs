@@ -15,7 +15,7 @@ use core::arch::global_asm;
 const AARCH32: u64 = 1 << 4;
 const EL1H: u64 = 0b0101;
 
-/// Carries out the load or store that aborted. `None`, with nothing changed in the guest, if it is not one
+/// Carries out the load or store that aborted. `None`, with no register of the guest changed, if it is not one
 /// that a device answers.
 pub fn access(frame: &mut Frame, syndrome: &Syndrome, abort: &DataAbort) -> Option<()> {
     if !matches!(abort.fault.kind, FaultKind::Translation(_)) || abort.fault.on_walk {

@@ -122,6 +122,10 @@ impl<H: Hardware> Local<'_, H> {
         let enabled = bank.enabled.load(SeqCst);
         let bits = bits & self.gic.implemented(word as usize) & if set { !enabled } else { enabled };
         if bits == 0 {
+            if !set {
+                // Whoever has cleared them may not be done: this vCPU's RWP must not tell that they are off before.
+                drop(self.gic.changes.lock());
+            }
             return;
         }
         let guard = self.gic.changes.lock();
