@@ -495,6 +495,9 @@ impl Partition {
     /// Says once, for each kind since the start, what the guest did that nothing handles.
     #[cold]
     pub fn report(&self, vcpu: &Vcpu, kind: u32, what: core::fmt::Arguments<'_>) {
+        if log::max_level() < log::LevelFilter::Warn {
+            return;
+        }
         let bit = 1_u32 << (kind % 32);
         if self.reported.fetch_or(bit, Ordering::Relaxed) & bit == 0 && self.may_speak() {
             console::line(format_args!("warning: {} vCPU {}: {what}", self.name, vcpu.id.0));

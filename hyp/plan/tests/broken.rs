@@ -163,6 +163,10 @@ fn configurations() -> Vec<(&'static str, String)> {
             "no room for the tree",
             partitions(&[("a", "cpus = <0>; memory = <0x0 0x40000000 0x0 0x2000>; kernel = \"raw\";")]),
         ),
+        (
+            "a watchdog on a board without EL2's timer",
+            with("restart", "watchdog;") + " &{/timer} { interrupts = <1 13 4 1 14 4 1 11 4>; };",
+        ),
         ("an Image at an odd place", with("load-address", "load-address = <0x40001000>;")),
         (
             "a raw image outside memory",

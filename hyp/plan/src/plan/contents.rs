@@ -121,6 +121,11 @@ impl Planner<'_, '_, '_> {
         }
         let mut watchdog = None;
         if spec.watchdog {
+            if board.timer.hypervisor.is_none() {
+                let rule = "a watchdog needs EL2's timer, whose interrupt the board's tree does not name";
+                let advice = "Add it to /timer, interrupts: the fourth (arm,arch_timer.yaml)";
+                errors.push(self.problem(rule).property("watchdog").advice(advice));
+            }
             map.extend(uart.as_ref().and_then(GuestUart::registers).map(|range| (range, String::new())));
             watchdog = map::place(board, spec.identity_mapped, &map, map::WATCHDOG, map::WATCHDOG_SIZE);
             if watchdog.is_none() {
