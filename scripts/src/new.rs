@@ -44,8 +44,9 @@ pub fn write(folder: &Path) -> Result<PathBuf> {
     ensure!(
         name.starts_with(|first: char| first.is_ascii_alphabetic())
             && name.len() <= LONGEST
+            && name != "bulkhead"
             && name.bytes().all(fits),
-        "\"{name}\" cannot name a partition: at most {LONGEST} of a-z A-Z 0-9 , . _ + -, a letter first"
+        "\"{name}\" cannot name a partition: at most {LONGEST} of a-z A-Z 0-9 , . _ + -, a letter first, and not \"bulkhead\""
     );
     ensure!(!folder.exists(), "there is a {shown} already");
     let overlay = folder.join(format!("{name}.dtso"));

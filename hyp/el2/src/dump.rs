@@ -8,9 +8,9 @@ use crate::{read_register, timer};
 use bulkhead_machine::syndrome::{Pstate, Syndrome};
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-/// A line about `guest`: dumps of several may come at once.
+/// A line about `guest`, with its vCPU's number: dumps of several may come at once.
 fn line(guest: &Guest, text: core::fmt::Arguments<'_>) {
-    console::line(format_args!("{}:   {text}", guest.partition.name));
+    console::line(format_args!("{}/{}:   {text}", guest.partition.name, guest.vcpu.id.0));
 }
 
 /// How many exits a vCPU remembers.

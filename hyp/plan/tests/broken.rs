@@ -163,6 +163,7 @@ fn configurations() -> Vec<(&'static str, String)> {
             "no room for the tree",
             partitions(&[("a", "cpus = <0>; memory = <0x0 0x40000000 0x0 0x2000>; kernel = \"raw\";")]),
         ),
+        ("the hypervisor's name", partitions(&[("bulkhead", &one(&[]))])),
         (
             "a watchdog on a board without EL2's timer",
             with("restart", "watchdog;") + " &{/timer} { interrupts = <1 13 4 1 14 4 1 11 4>; };",

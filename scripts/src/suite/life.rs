@@ -140,8 +140,8 @@ fn monitor(lab: &mut Lab) -> Result<()> {
     };
     command(b'?', "Ctrl-] l: list of all partitions")?;
     command(b'l', r"mortal +1 CPUs  runs for \d+\.\d{3} s  started 1 times")?;
-    command(b'd', r"^mortal:   vCPU 0 on CPU 1 runs")?;
-    command(b'd', r"^mortal:   PC 0x40[0-9a-f]+, PSTATE 0x[0-9a-f]+: EL1")?;
+    command(b'd', r"^mortal/0:   vCPU 0 on CPU 1 runs")?;
+    command(b'd', r"^mortal/0:   PC 0x40[0-9a-f]+, PSTATE 0x[0-9a-f]+: EL1")?;
     command(b'm', r"mortal: 0x90e0000\.\..* is the watchdog, virtual")?;
     command(b'i', r"mortal: .*33.* of its virtual UART")?;
     command(b'v', "^monitor: the log tells WARN and worse")?;

@@ -18,6 +18,9 @@ use crate::tree::{Cells, Node, Tree};
 /// The longest name (Devicetree Specification, 2.2.1).
 const MAX_NAME: usize = 31;
 
+/// Who the hypervisor is on the console.
+const HYPERVISOR: &str = "bulkhead";
+
 const PROPERTIES: &[&str] = &[
     "compatible",
     "status",
@@ -210,6 +213,10 @@ impl<'t> Reader<'t, '_, '_> {
         }
         if node.base_name().len() > MAX_NAME {
             self.errors.push(Problem::new(node.path(), "a partition's name has at most 31 characters"));
+        }
+        if node.base_name() == HYPERVISOR {
+            let rule = "on the console this is the hypervisor's own name, which no partition may speak under";
+            self.errors.push(Problem::new(node.path(), rule).advice("Give it another name"));
         }
         if !node.is_compatible(PARTITION) {
             self.errors.push(bad(node, "compatible", "a partition has compatible = \"bulkhead,partition\""));
