@@ -11,16 +11,18 @@ mod configuration;
 mod decoding;
 mod interrupts;
 mod uart;
+mod watchdog;
 
 /// What takes an input. A panic is a finding.
 pub type Target = fn(&[u8]);
 
 /// The targets by name.
-pub const TARGETS: [(&str, Target); 6] = [
+pub const TARGETS: [(&str, Target); 7] = [
     ("bundle", configuration::bundle),
     ("plan", configuration::plan),
     ("decoding", decoding::fuzz),
     ("uart", uart::fuzz),
+    ("watchdog", watchdog::fuzz),
     ("gic", interrupts::fuzz),
     ("calls", calls::fuzz),
 ];

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Interrupts on their way to the guest, both versions.
 
-use crate::board::*;
+use crate::machine::*;
 use bulkhead_machine::gic::Version::{self, V2, V3};
 
 /// A machine with these interrupts enabled at priority 0xa0 and sent to vCPU 0.

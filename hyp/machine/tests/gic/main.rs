@@ -3,6 +3,7 @@
 
 mod board;
 mod delivery;
+mod machine;
 mod model;
 mod power;
 mod property;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! vCPUs that go off and come on, and partitions that start afresh.
 
-use crate::board::*;
+use crate::machine::*;
 use bulkhead_machine::gic::AccessSize::Word;
 use bulkhead_machine::gic::Frame::Redistributor;
 use bulkhead_machine::gic::Version::{self, V2, V3};

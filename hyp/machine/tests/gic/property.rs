@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Random guests, devices and CPUs on the virtual GIC and on the model: the guest sees no difference.
 
-use crate::board::*;
+use crate::machine::*;
 use crate::model::Model;
 use bulkhead_machine::gic::AccessSize::Byte;
 use bulkhead_machine::gic::Frame::Distributor;

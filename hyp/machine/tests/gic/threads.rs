@@ -2,7 +2,7 @@
 //! vCPUs on real threads: nothing is lost, and no shared interrupt is active at two vCPUs at once,
 //! whatever the interleaving.
 
-use crate::board::{CLEAR_PENDING, DISABLE, ENABLE, SET_ACTIVE, int, seat, send_sgi, storage};
+use crate::machine::{CLEAR_PENDING, DISABLE, ENABLE, SET_ACTIVE, int, seat, send_sgi, storage};
 use bulkhead_machine::gic::{
     AccessSize, Config, Frame, Gic, Hardware, ListRegister, Maintenance, SgiRegister, Version,
 };

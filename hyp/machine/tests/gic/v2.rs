@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The GICv2 distributor's register map, as IHI 0048B has it without security extensions.
 
-use crate::board::*;
+use crate::machine::*;
 use bulkhead_machine::gic::AccessSize::{Byte, Double, Half, Word};
 use bulkhead_machine::gic::Fault;
 use bulkhead_machine::gic::Frame::{Distributor, Redistributor};

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The GICv3 register map, as IHI 0069H has it for one security state.
 
-use crate::board::*;
+use crate::machine::*;
 use bulkhead_machine::gic::AccessSize::{self, Byte, Double, Half, Word};
 use bulkhead_machine::gic::Frame::{self, Distributor, Redistributor};
 use bulkhead_machine::gic::{Config, Fault, Gic, Misfit, SgiRegister, Version::V3};
