@@ -28,6 +28,7 @@ fn off(machine: &Machine, cpu: usize) {
 }
 
 fn on(machine: &Machine, cpu: usize) {
+    machine.board.reset_interface(cpu);
     machine.gic.vcpu_on(VcpuId(cpu as u16), &machine.board.on(cpu));
     machine.settle();
 }

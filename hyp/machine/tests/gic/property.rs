@@ -224,6 +224,7 @@ impl Pair {
                 }
             }
             Step::On if !self.model.on[cpu] => {
+                self.machine.board.reset_interface(cpu);
                 self.machine.gic.vcpu_on(VcpuId(cpu as u16), &self.machine.board.on(cpu));
                 self.model.on[cpu] = true;
             }
