@@ -66,6 +66,7 @@ pub struct Audit {
     claims: Vec<(Range<Hpa>, Owner)>,
     code: Range<Hpa>,
     banked: Option<Range<Hpa>>,
+    lent: Vec<(Range<Hpa>, PartitionId)>,
     finding: Option<Finding>,
 }
 
@@ -73,13 +74,22 @@ impl Audit {
     /// Nothing collected yet. `code` is where EL2's own is.
     #[must_use]
     pub const fn new(code: Range<Hpa>) -> Self {
-        Self { claims: Vec::new(), code, banked: None, finding: None }
+        Self { claims: Vec::new(), code, banked: None, lent: Vec::new(), finding: None }
     }
 
     /// Names registers of which every CPU sees its own (GICv2's virtual CPU interface, IHI 0048B.b,
     /// 5.5): several partitions may map them, and none reaches another's.
     pub const fn banked(&mut self, registers: Range<Hpa>) {
         self.banked = Some(registers);
+    }
+
+    /// Names constants of EL2's that one partition may read: an image in the bundle. Before any leaf.
+    pub fn lend(&mut self, frames: Range<Hpa>, to: PartitionId) {
+        if let Some((_, other)) = self.lent.iter().find(|(lent, _)| lent.overlaps(&frames)) {
+            let (one, other) = (Owner::Partition(*other), Owner::Partition(to));
+            self.finding.get_or_insert(Finding::Shared(frames.start(), one, other));
+        }
+        self.lent.push((frames, to));
     }
 
     /// Takes frames that `owner` holds without a leaf to show for it.
@@ -111,7 +121,9 @@ impl Audit {
         }
         let Some(range) = Range::<Hpa>::new(output, leaf.size) else { return };
         let banked = self.banked.is_some_and(|banked| banked.covers(&range));
-        if !(banked && stage2::is_device(attributes)) {
+        let read_only = [true, false].map(|execute| stage2::memory(false, execute)).contains(&attributes);
+        let lent = self.lent.iter().any(|(frames, to)| *to == id && frames.covers(&range));
+        if !(banked && stage2::is_device(attributes) || lent && read_only) {
             self.claim(range, owner);
         }
     }
@@ -132,7 +144,9 @@ impl Audit {
         } else {
             None
         };
-        self.finding = self.finding.or(finding);
+        let lent = self.lent.iter().find(|(frames, _)| attributes != CONSTANT && frames.overlaps(&range));
+        let shared = lent.map(|(_, to)| Finding::Shared(output, Owner::Partition(*to), Owner::Hypervisor));
+        self.finding = self.finding.or(finding).or(shared);
         self.claim(range, Owner::Hypervisor);
     }
 
@@ -223,6 +237,37 @@ mod tests {
             audit.stage2(leaf(0x4000, 0x1000, attributes), B);
             assert_eq!(audit.finish().is_ok(), passes);
         }
+    }
+
+    /// Lent to A, mapped by somebody with some attributes, and by EL2 with others.
+    #[test]
+    fn constants_may_be_read_by_the_partition_they_are_lent_to() {
+        let read_only = |execute| stage2::memory(false, execute);
+        for (id, attributes, own, passes) in [
+            (A, read_only(true), stage1::CONSTANT, true),
+            (A, read_only(false), stage1::CONSTANT, true),
+            (A, stage2::MEMORY, stage1::CONSTANT, false),
+            (A, stage2::DEVICE, stage1::CONSTANT, false),
+            (A, read_only(true), stage1::DATA, false),
+            (B, read_only(true), stage1::CONSTANT, false),
+        ] {
+            let mut audit = Audit::new(code());
+            audit.lend(Range::<Hpa>::new(Hpa(0x5000), 0x1000).unwrap(), A);
+            audit.stage1(leaf(0x4000, 0x4000, own));
+            audit.stage2(leaf(0x5000, 0x1000, attributes), id);
+            assert_eq!(audit.finish().is_ok(), passes, "{id:?} {attributes:#x} {own:#x}");
+        }
+        for (start, passes) in [(0x5000, false), (0x6000, true)] {
+            let mut audit = Audit::new(code());
+            audit.lend(Range::<Hpa>::new(Hpa(0x5000), 0x1000).unwrap(), A);
+            audit.lend(Range::<Hpa>::new(Hpa(start), 0x1000).unwrap(), B);
+            assert_eq!(audit.finish().is_ok(), passes);
+        }
+        let mut audit = Audit::new(code());
+        audit.lend(Range::<Hpa>::new(Hpa(0x5000), 0x1000).unwrap(), A);
+        audit.stage1(leaf(0x4000, 0x4000, stage1::CONSTANT));
+        audit.stage2(leaf(0x5000, 0x2000, read_only(true)), A);
+        assert!(audit.finish().is_err(), "a page more than was lent");
     }
 
     /// Any bit that is not as it should be: memory type, shareability, access flag, rights, reserved.

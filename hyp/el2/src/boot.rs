@@ -28,7 +28,7 @@ use bulkhead_platform::firmware::Firmware;
 use bulkhead_platform::gic::v2::GicV2;
 use bulkhead_platform::gic::v3::{GicV3, Redistributor, find_redistributor};
 use bulkhead_platform::serial::Model;
-use bulkhead_types::{CpuIndex, Hpa, PAGE_SIZE, PartitionId, Range};
+use bulkhead_types::{CpuIndex, Hpa, PAGE_SIZE, Range};
 use log::{error, info};
 
 /// Where to speak when no tree says: the PL011 of QEMU's virt board. A guess that costs nothing, for
@@ -99,7 +99,7 @@ fn boot(blob: &Blob<'_>, tree: Range<Hpa>) -> Result<&'static System, Refusal> {
     )?;
     let bundle_bytes = memory::map_constant(bundle_place)?;
 
-    let bundle = Bundle::parse(bundle_bytes, crc::best())?;
+    let bundle = Bundle::parse(bundle_bytes, crc::best())?.lying_at(bundle_place.start());
     let taken = vec![
         (image, "the hypervisor's image"),
         (working, "the hypervisor's working memory"),
@@ -335,9 +335,12 @@ fn audit(system: &System, gic: &Gic) -> Result<(), Refusal> {
     if let Gic::V2 { virtual_cpu_interface, .. } = gic {
         audit.banked(*virtual_cpu_interface);
     }
+    for partition in &system.partitions {
+        partition.lent().for_each(|frames| audit.lend(frames, partition.id));
+    }
     memory::leaves(&mut |leaf| audit.stage1(leaf));
-    for (partition, number) in system.partitions.iter().zip(0_u16..) {
-        partition.leaves(&mut |leaf| audit.stage2(leaf, PartitionId(number)));
+    for partition in &system.partitions {
+        partition.leaves(&mut |leaf| audit.stage2(leaf, partition.id));
     }
     audit
         .finish()

@@ -193,8 +193,8 @@ pub fn map_constant(range: Range<Hpa>) -> Result<&'static [u8], MapError> {
 
 /// The bytes of a range that is mapped read-only for ever.
 pub fn constant_bytes(range: Range<Hpa>) -> &'static [u8] {
-    // SAFETY: mapped (by `start` or just now) read-only for EL2 and given to no guest (the audit checks
-    // it), so nothing writes to it while the hypervisor runs.
+    // SAFETY: mapped (by `start` or just now) read-only for EL2, and no guest may write to it (the audit
+    // checks it), so nothing writes to it while the hypervisor runs.
     unsafe {
         core::slice::from_raw_parts(
             core::ptr::with_exposed_provenance(range.start().0 as usize),

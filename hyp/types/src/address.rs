@@ -152,6 +152,14 @@ impl<A: Address> Range<A> {
         !self.is_empty() && !other.is_empty() && self.start < other.end() && other.start < self.end()
     }
 
+    /// The first `size` bytes, or as many as there are, and the rest.
+    #[must_use]
+    pub fn split_at(&self, size: u64) -> (Self, Self) {
+        let size = size.min(self.size);
+        let rest = A::new(self.start.get().saturating_add(size));
+        (Self { start: self.start, size }, Self { start: rest, size: self.size.saturating_sub(size) })
+    }
+
     /// The smallest range of whole pages that covers this one.
     #[must_use]
     pub fn page_aligned(&self) -> Self {
@@ -173,6 +181,12 @@ mod tests {
 
     fn range(start: u64, size: u64) -> Range<Hpa> {
         Range::<Hpa>::new(Hpa(start), size).expect("the test's ranges fit")
+    }
+
+    #[test]
+    fn the_parts_of_a_range_touch() {
+        assert_eq!(range(0x1000, 0x3000).split_at(0x1000), (range(0x1000, 0x1000), range(0x2000, 0x2000)));
+        assert_eq!(range(0x1000, 8).split_at(9), (range(0x1000, 8), range(0x1008, 0)));
     }
 
     #[test]

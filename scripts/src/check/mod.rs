@@ -231,6 +231,10 @@ impl Examined {
             .ok_or_else(|| Unplanned::NoBoot("the board's tree is malformed".into()))?;
         let taken = placement::taken(project, &blob, &memory, self.board.blob.len(), self.bundle.len())
             .map_err(Unplanned::NoBoot)?;
+        let bundle = match taken.iter().find(|(_, what)| *what == placement::BUNDLE) {
+            Some((place, _)) => bundle.lying_at(place.start()),
+            None => bundle,
+        };
         match plan_board(&self.board.blob, &bundle, taken.clone()) {
             Ok(planned) => Ok((planned, taken)),
             Err(errors) => Err(Unplanned::Problems(errors, taken)),

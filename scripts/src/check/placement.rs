@@ -24,6 +24,9 @@ const FURTHEST: u64 = 128 << 20;
 /// What the hypervisor's image is taken to need before it has been built: more than it does.
 const UNKNOWN_IMAGE: u64 = 2 << 20;
 
+/// What the bundle's range is called.
+pub const BUNDLE: &str = "the bundle";
+
 /// A range, and what to call it in errors.
 pub type Taken = (Range<Hpa>, &'static str);
 
@@ -64,7 +67,7 @@ pub fn taken(
         (image, "the hypervisor's image"),
         (working, "the hypervisor's working memory"),
         (tree, "the board's tree"),
-        (bundle, "the bundle"),
+        (bundle, BUNDLE),
     ])
 }
 

@@ -80,6 +80,7 @@ fn memory(memory: &Memory) -> Value {
         "blocks": blocks,
         "write": memory.access.write,
         "execute": memory.access.execute,
+        "in_place": memory.in_place,
     })
 }
 

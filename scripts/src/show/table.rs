@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The plan as a table.
 
-use super::view::{Owner, View, blocks_in_words, cpus, rights, size, trigger};
+use super::view::{Owner, View, blocks_in_words, copied, cpus, rights, size, trigger};
 use bulkhead_plan::plan::Partition;
 use std::fmt::Write;
 
@@ -72,6 +72,8 @@ pub fn text(view: &View<'_>) -> String {
         }
     }
     text += &table.text();
+    let copies = view.plan.partitions.iter().map(|of| format!("{} {}", of.name, size(copied(of))));
+    let _ = writeln!(text, "\ncopied at each start: {}", copies.collect::<Vec<_>>().join(", "));
 
     let mut rest = Table::new(&["physical memory", "size", "what"]);
     for (range, owner) in view.memory() {

@@ -50,7 +50,8 @@ impl<'v> View<'v> {
     pub fn memory(&self) -> Vec<(Range<Hpa>, Owner<'v>)> {
         let mut all: Vec<(Range<Hpa>, Owner<'v>)> = Vec::new();
         for (number, partition) in self.plan.partitions.iter().enumerate() {
-            let pieces = partition.memory.iter();
+            // What is in place is in the bundle, which the hypervisor keeps.
+            let pieces = partition.memory.iter().filter(|piece| !piece.in_place);
             all.extend(pieces.map(|piece| (piece.frames, Owner::Partition(number, piece.guest))));
         }
         all.extend(self.taken.iter().map(|(range, what)| (*range, Owner::Hypervisor(what))));
@@ -110,11 +111,13 @@ pub fn size(bytes: u64) -> String {
 /// What a guest may not do with a piece of memory, in words; empty if it may do everything.
 #[must_use]
 pub fn rights(memory: &Memory) -> &'static str {
-    match (memory.access.write, memory.access.execute) {
-        (true, true) => "",
-        (false, true) => ", read-only",
-        (true, false) => ", no-execute",
-        (false, false) => ", read-only, no-execute",
+    match (memory.access.write, memory.access.execute, memory.in_place) {
+        (true, true, _) => "",
+        (true, false, _) => ", no-execute",
+        (false, true, false) => ", read-only",
+        (false, false, false) => ", read-only, no-execute",
+        (false, true, true) => ", read-only, in the bundle",
+        (false, false, true) => ", read-only, no-execute, in the bundle",
     }
 }
 
@@ -122,6 +125,12 @@ pub fn rights(memory: &Memory) -> &'static str {
 #[must_use]
 pub fn total(partition: &Partition) -> u64 {
     partition.memory.iter().map(|memory| memory.frames.size()).sum()
+}
+
+/// How many bytes of images are copied into a partition at each of its starts.
+#[must_use]
+pub fn copied(partition: &Partition) -> u64 {
+    partition.loads.iter().map(|load| load.bytes.len() as u64).sum()
 }
 
 /// The CPUs of a partition: `0 1`, or `0-7 12`.
@@ -162,6 +171,7 @@ mod tests {
             guest: Ipa(guest),
             frames: Range::<Hpa>::new(Hpa(start), size).unwrap(),
             access: Access::ALL,
+            in_place: false,
         };
         assert_eq!(blocks(&memory(0x4000_0000, 0x8000_0000, 1 << 30)), [1, 0, 0]);
         assert_eq!(blocks(&memory(0x4000_0000, 0x8020_0000, 1 << 30)), [0, 512, 0]);

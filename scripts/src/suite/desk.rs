@@ -4,12 +4,12 @@
 
 use super::Scenario;
 use super::lab::{Lab, Partition};
-use super::{broken, shell};
+use super::{broken, life, shell};
 use crate::board::{Board, Fault, State};
 use crate::check::{self, Examined};
 use crate::console::HYPERVISOR;
 use crate::machine::Failure;
-use crate::new;
+use crate::{build, new, pack};
 use anyhow::{Context, Result, bail, ensure};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,6 +20,7 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "check-accepts-what-boots", run: examples },
     Scenario { name: "check-refuses-what-is-refused", run: mistakes },
     Scenario { name: "a-configuration-changes-no-hypervisor", run: same_hypervisor },
+    Scenario { name: "images-in-place", run: images_in_place },
 ];
 
 /// The folders of guests that are configurations.
@@ -124,5 +125,50 @@ fn same_hypervisor(lab: &mut Lab) -> Result<()> {
         machine.kill();
         ensure!(read(lab)? == before, "the hypervisor's image changed with the configuration");
     }
+    Ok(())
+}
+
+/// Raw images that fill read-only memory: one runs where the bundle has it, and again after each restart; one
+/// writes to itself, and dies of it.
+fn images_in_place(lab: &mut Lab) -> Result<()> {
+    const PAGE: usize = 4096;
+    /// `adr x0, .` and `str x0, [x0]`.
+    const WRITES: [u32; 2] = [0x1000_0000, 0xf900_0000];
+    let mut stamp = fs::read(build::guest(lab.project(), "stamp", false)?)?;
+    stamp.resize(2 * PAGE + 16, 0);
+    let mut writer: Vec<u8> = WRITES.iter().flat_map(|word| word.to_le_bytes()).collect();
+    writer.resize(PAGE, 0);
+    let partition = |name: &str, cpu: u32, size: usize| {
+        format!(
+            "{name} {{ compatible = \"bulkhead,partition\"; cpus = <{cpu}>; kernel = \"{name}\";\n\
+             restart = \"always\"; restart-limit = <3>; restart-delay-ms = <1>;\n\
+             #address-cells = <1>; #size-cells = <1>;\n\
+             memory@40000000 {{ reg = <0x40000000 {size:#x}>; read-only; }};\n\
+             memory@40200000 {{ reg = <0x40200000 0x200000>; }}; }};\n"
+        )
+    };
+    let source = format!(
+        "/dts-v1/;\n/plugin/;\n&{{/}} {{ partitions {{ compatible = \"bulkhead,partitions\";\n\
+         #address-cells = <2>; #size-cells = <2>;\n{}{} }}; }};\n",
+        partition("stamp", 0, 3 * PAGE),
+        partition("writer", 1, PAGE)
+    );
+    let overlay = lab.file("config.dtso", source.as_bytes())?;
+    let bundle =
+        lab.file("packed.itb", &pack::with_images(&overlay, &[("stamp", &stamp), ("writer", &writer)])?)?;
+    let examined = check::examine(lab.project(), &bundle, &lab.board)?;
+    let planned = examined.planned.as_ref().context("check refuses it")?;
+    for (partition, pages) in planned.plan.partitions.iter().zip([2, 1]) {
+        let in_place = partition.memory.iter().filter(|memory| memory.in_place);
+        let size: u64 = in_place.map(|memory| memory.frames.size()).sum();
+        ensure!(size == pages * PAGE as u64, "{}: {size:#x} bytes are in place", partition.name);
+    }
+    let mut machine = lab.boot_bundle(Some(&examined.bundle))?;
+    life::finish_with_stopped(&mut machine)?;
+    let said = machine.said("stamp").lines().len();
+    ensure!(said == 4, "the stamp was to be printed 4 times, not {said}");
+    let told = machine.said(HYPERVISOR).lines();
+    let died = told.iter().filter(|line| line.text.starts_with("writer: stopped: ")).count();
+    ensure!(died == 4, "the writer was to die 4 times, not {died}");
     Ok(())
 }

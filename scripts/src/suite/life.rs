@@ -51,7 +51,7 @@ fn witness_lost_nothing(machine: &mut Machine) -> Result<usize> {
 }
 
 /// The board goes off, and the last word is that some were stopped.
-fn finish_with_stopped(machine: &mut Machine) -> Result<()> {
+pub fn finish_with_stopped(machine: &mut Machine) -> Result<()> {
     match machine.finish(Some(machine.patience(Duration::from_secs(30)))) {
         Err(Failure::Fault(Fault::Stopped(..))) => Ok(()),
         other => other.map_err(Into::into).and_then(|()| anyhow::bail!("nobody was stopped")),

@@ -112,7 +112,7 @@ fn frames(distributor: Ipa, size: u64, redistributors: Ipa, redistributors_size:
 fn map(board: &Board, plan: &plan::Partition, geometry: Geometry) -> Result<Tables<TablePages>, MapError> {
     let mut tables = Tables::new(TablePages, geometry)?;
     for memory in &plan.memory {
-        let attributes = stage2::memory(memory.access.write, memory.access.execute);
+        let attributes = stage2::memory(memory.access.write && !memory.in_place, memory.access.execute);
         tables.map(memory.guest.0, memory.frames.start(), memory.frames.size(), attributes)?;
     }
     for (guest, registers) in plan.devices.iter().flat_map(|device| &device.registers) {
@@ -165,6 +165,11 @@ fn leak<T>(items: impl Iterator<Item = T>) -> &'static [T] {
 }
 
 impl Partition {
+    /// The pages of the bundle that it reads in place, for the audit.
+    pub fn lent(&self) -> impl Iterator<Item = Range<Hpa>> {
+        self.plan.memory.iter().filter(|memory| memory.in_place).map(|memory| memory.frames)
+    }
+
     /// Calls `visit` with every leaf of its stage-2 tables, for the audit.
     pub fn leaves(&self, visit: &mut impl FnMut(Leaf)) {
         self.walker.leaves(visit);

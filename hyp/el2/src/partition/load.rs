@@ -2,9 +2,10 @@
 //! Filling a partition's memory before it starts, through the window of the CPU that does it.
 
 use super::Partition;
-use crate::memory::Window;
+use crate::memory::{self, Window};
 use crate::system::{self, System};
 use crate::{cpu, interrupts};
+use bulkhead_plan::plan::Memory;
 use bulkhead_types::{Hpa, Ipa, Range};
 
 /// Puts images and tree in place. A partition that ran before finds its memory zeroed, with no stale line
@@ -12,10 +13,14 @@ use bulkhead_types::{Hpa, Ipa, Range};
 /// for is zeroed: the rest is as the firmware left it.
 pub fn load(partition: &Partition, system: &System, restarted: bool) {
     if restarted {
-        for memory in &partition.plan.memory {
+        for memory in own_memory(partition) {
             through_windows(memory.frames, |bytes| bytes.fill(0));
         }
     } else {
+        // A guest without caches reads what is in memory, and firmware may have left the bundle in a cache.
+        for memory in partition.plan.memory.iter().filter(|memory| memory.in_place) {
+            memory::clean(memory.frames.start().0, memory.frames.size());
+        }
         for range in &partition.plan.zeros {
             write(partition, range.start(), range.size(), |bytes| bytes.fill(0));
         }
@@ -43,6 +48,11 @@ pub fn load(partition: &Partition, system: &System, restarted: bool) {
     }
 }
 
+/// What may be written to: all but the pages of the bundle.
+fn own_memory(partition: &Partition) -> impl Iterator<Item = &Memory> {
+    partition.plan.memory.iter().filter(|memory| !memory.in_place)
+}
+
 /// Calls `fill` with the bytes of `size` bytes of guest memory from `at`, piece by piece.
 fn write(partition: &Partition, at: Ipa, size: u64, mut fill: impl FnMut(&mut [u8])) {
     let (mut at, mut left) = (at, size);
@@ -56,7 +66,7 @@ fn write(partition: &Partition, at: Ipa, size: u64, mut fill: impl FnMut(&mut [u
 
 /// The frames behind `at`, as many of `size` bytes as lie in one piece.
 fn frames(partition: &Partition, at: Ipa, size: u64) -> Option<Range<Hpa>> {
-    partition.plan.memory.iter().find_map(|memory| {
+    own_memory(partition).find_map(|memory| {
         let offset = at.0.checked_sub(memory.guest.0)?;
         let left = memory.frames.size().checked_sub(offset).filter(|&left| left > 0)?;
         Range::<Hpa>::new(memory.frames.start().checked_add(offset)?, size.min(left))

@@ -13,6 +13,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::ops::Range;
 
+use bulkhead_types::Hpa;
+
 pub use hash::{Crc32, software_crc32};
 pub use write::{Configuration as NewConfiguration, Contents, Image as NewImage, write};
 
@@ -29,6 +31,7 @@ pub struct Bundle<'a> {
     tree: Tree<'a>,
     images: BTreeMap<&'a str, Image>,
     crc32: Crc32,
+    at: Option<Hpa>,
 }
 
 #[derive(Debug)]
@@ -70,13 +73,18 @@ impl<'a> Bundle<'a> {
                     .push(Problem::new(BUNDLE, "two images have the same name").value(format!("\"{name}\"")));
             }
         }
-        errors.or(Self { bytes, tree, images, crc32 })
+        errors.or(Self { bytes, tree, images, crc32, at: None })
     }
 
-    /// The whole file.
+    /// The same, lying there in the board's memory: images may be used where they are.
     #[must_use]
-    pub fn bytes(&self) -> &'a [u8] {
-        self.bytes
+    pub fn lying_at(self, at: Hpa) -> Self {
+        Self { at: Some(at), ..self }
+    }
+
+    /// Where it lies in the board's memory, if that is known.
+    pub(crate) fn at(&self) -> Option<Hpa> {
+        self.at
     }
 
     /// Names of all images, sorted.

@@ -7,8 +7,9 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::ops::Range as Bytes;
 
-use bulkhead_types::{CpuIndex, Ipa, Range, align_down};
+use bulkhead_types::{CpuIndex, Hpa, Ipa, Range, align_down};
 
+use super::frames::Free;
 use super::room::Room;
 use super::{Device, GuestTree, GuestUart, Inputs, Load, Memory, Partition, map};
 use crate::bundle::Bundle;
@@ -74,6 +75,9 @@ pub(super) struct Planner<'p, 'i, 'a> {
     pub(super) inputs: &'p Inputs<'i, 'a>,
     pub(super) spec: &'p Spec<'p>,
     pub(super) images: &'p mut Images<'i, 'a>,
+    pub(super) free: &'p mut Free,
+    /// Pages of the bundle that are a partition's memory.
+    pub(super) lent: &'p mut Vec<Range<Hpa>>,
     /// The nodes of the board's tree that the primary partition must leave alone.
     pub(super) not_primarys: &'p [NodeId],
     pub(super) warnings: &'p mut Vec<Problem>,
@@ -87,7 +91,7 @@ impl Planner<'_, '_, '_> {
     pub(super) fn partition(
         &mut self,
         cpus: Vec<CpuIndex>,
-        memory: Vec<Memory>,
+        mut memory: Vec<Memory>,
         devices: Vec<Device>,
     ) -> Result<Partition, Errors> {
         let spec = self.spec;
@@ -183,6 +187,7 @@ impl Planner<'_, '_, '_> {
         let size = written.blob.len() as u64;
         let Some(at) = errors.note(self.place_tree(size, &kernel, &mut room)) else { return Err(errors) };
         let guest_tree::GuestBlob { blob, kaslr_seed, rng_seed } = written;
+        self.leave_in_place(&mut memory, &mut loads);
         errors.or(Partition {
             name: spec.name.into(),
             cpus,

@@ -72,6 +72,12 @@ impl Free {
         true
     }
 
+    /// Takes frames back.
+    pub(super) fn give(&mut self, frames: Range<Hpa>) {
+        let place = self.0.partition_point(|range| range.start() < frames.start());
+        self.0.insert(place, frames);
+    }
+
     /// Finds frames for `size` bytes that a guest sees at `guest`: in one piece if one is free, and so
     /// that guest and physical addresses agree below the largest block that the guest range holds.
     /// Without such a piece, in several. `None`, and nothing taken, if there is not so much.
@@ -204,5 +210,7 @@ mod tests {
         assert!(free.take_exactly(range(0x5000_0000, 0x1000)));
         assert!(!free.take_exactly(range(0x4fff_f000, 0x2000)));
         assert!(!free.take_exactly(range(0, 0x1000)));
+        free.give(range(0x5000_0000, 0x1000));
+        assert_eq!((free.total(), free.ranges()[1]), (0x8000_0000, range(0x5000_0000, 0x1000)));
     }
 }

@@ -80,8 +80,12 @@ pub(super) fn assign(
             let rule = "the other partitions have all memory, and nothing is left for the primary one";
             errors.push(Problem::new(spec.path.clone(), rule).property("memory"));
         }
-        let memory =
-            |frames: Range<Hpa>| Memory { guest: Ipa(frames.start().0), frames, access: Access::ALL };
+        let memory = |frames: Range<Hpa>| Memory {
+            guest: Ipa(frames.start().0),
+            frames,
+            access: Access::ALL,
+            in_place: false,
+        };
         found.insert((number, 0), everything.into_iter().map(memory).collect());
     }
     let mut assigned: Vec<Vec<Memory>> = specs.iter().map(|_| Vec::new()).collect();
@@ -117,7 +121,7 @@ fn place_pieces(spec: &Spec<'_>, wish: MemoryWish, guest: Ipa, pieces: &[Range<H
     let mut memory = Vec::with_capacity(pieces.len());
     for frames in pieces {
         let guest = if spec.identity_mapped && wish.at.is_none() { Ipa(frames.start().0) } else { at };
-        memory.push(Memory { guest, frames: *frames, access: wish.access });
+        memory.push(Memory { guest, frames: *frames, access: wish.access, in_place: false });
         at = at.checked_add(frames.size()).unwrap_or(at);
     }
     memory

@@ -5,6 +5,7 @@ mod contents;
 mod cpus;
 mod devices;
 mod frames;
+mod in_place;
 mod map;
 mod memory;
 mod room;
@@ -94,6 +95,8 @@ pub struct Memory {
     pub frames: Range<Hpa>,
     /// What the guest may do with it.
     pub access: Access,
+    /// Whether the frames are pages of an image in the bundle, which nobody may write to: see docs/binding.md.
+    pub in_place: bool,
 }
 
 /// Bytes to copy into a partition's memory.
@@ -156,17 +159,20 @@ impl Plan {
         let specs = partition::read(inputs.tree, &mut errors);
         let policy = partition::policy(inputs.tree, &mut errors);
         let (cpus, idle_cpus) = cpus::assign(inputs.board, &specs, &mut errors);
-        let (memory, free) = memory::assign(inputs, &specs, &mut errors);
+        let (memory, mut free) = memory::assign(inputs, &specs, &mut errors);
         let mut warnings = Vec::new();
         let devices = devices::assign(inputs, &specs, &cpus, &mut errors, &mut warnings);
 
         let mut images = contents::Images::new(inputs.bundle);
+        let mut lent = Vec::new();
         let mut partitions = Vec::with_capacity(specs.len());
         for (((spec, cpus), memory), owned) in specs.iter().zip(cpus).zip(memory).zip(devices.owned) {
             let mut planner = contents::Planner {
                 inputs,
                 spec,
                 images: &mut images,
+                free: &mut free,
+                lent: &mut lent,
                 not_primarys: &devices.not_primarys,
                 warnings: &mut warnings,
             };

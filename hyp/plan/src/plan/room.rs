@@ -128,7 +128,12 @@ mod tests {
     }
 
     fn memory(start: u64, size: u64, access: Access) -> Memory {
-        Memory { guest: Ipa(start), frames: Range::<Hpa>::new(Hpa(start), size).unwrap(), access }
+        Memory {
+            guest: Ipa(start),
+            frames: Range::<Hpa>::new(Hpa(start), size).unwrap(),
+            access,
+            in_place: false,
+        }
     }
 
     #[test]

@@ -247,6 +247,7 @@ pub fn assert_disjoint_beside(planned: &Planned, taken: &[(Range<Hpa>, &str)]) {
     let mut pages: Vec<Range<Hpa>> = board.gic.registers();
     pages.extend(board.console.as_ref().map(|console| console.registers.page_aligned()));
     let mut interrupts = std::collections::HashMap::new();
+    let mut lent: Vec<Range<Hpa>> = Vec::new();
     for (number, partition) in plan.partitions.iter().enumerate() {
         assert!(!partition.cpus.is_empty());
         for cpu in &partition.cpus {
@@ -257,6 +258,14 @@ pub fn assert_disjoint_beside(planned: &Planned, taken: &[(Range<Hpa>, &str)]) {
             assert!(memory.frames.start().is_aligned(4096) && memory.frames.size() % 4096 == 0);
             assert!(memory.guest.is_aligned(4096));
             assert!(board.memory.iter().any(|bank| bank.covers(&memory.frames)), "{memory:?} is not RAM");
+            if memory.in_place {
+                assert!(!memory.access.write && !partition.identity_mapped);
+                let bundle = taken.iter().find(|(_, what)| *what == "the bundle").expect("it lies somewhere");
+                assert!(bundle.0.covers(&memory.frames), "{memory:?} is not in the bundle");
+                assert!(!lent.iter().any(|lent| lent.overlaps(&memory.frames)), "{memory:?} has two readers");
+                lent.push(memory.frames);
+                continue;
+            }
             assert!(!frames.iter().any(|taken| taken.overlaps(&memory.frames)), "{memory:?} has two owners");
             assert!(!partition.identity_mapped || memory.guest.0 == memory.frames.start().0);
             frames.push(memory.frames);
