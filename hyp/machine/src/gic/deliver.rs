@@ -74,7 +74,9 @@ impl Gic<'_> {
     /// The guest wrote to ICC_DIR_EL1, which trapped because of `Maintenance::TRAP_DEACTIVATE`.
     pub fn deactivate<H: Hardware>(&self, vcpu: VcpuId, id: IntId, hw: &H) {
         let Some(local) = self.local(vcpu, hw) else { return };
-        let Some(bank) = local.bank(id) else { return };
+        let Some(target) = local.word(id.get() >> 5) else { return };
+        let Some(id) = target.id(id.get() & 31) else { return };
+        let bank = target.bank;
         bank.ask(&bank.drop_active, &bank.activate, bit(id.get()));
         local.touch(id);
         local.refill();

@@ -96,8 +96,8 @@ impl<H: Hardware> Local<'_, H> {
     }
 
     fn read_router(&self, offset: u32) -> u64 {
-        let Some(id) = Self::router(offset) else { return 0 };
-        let (Some(spi), Some(bank)) = (self.gic.spi(id), self.gic.shared_bank(id)) else { return 0 };
+        let id = Self::router(offset);
+        let Some((id, spi, bank)) = id.and_then(|id| self.shared(id)) else { return 0 };
         let any = if has(&bank.one_of_n, bit(id.get())) { 1 << 31 } else { 0 };
         unpack_affinity(spi.route.load(SeqCst)) | any
     }
@@ -225,8 +225,8 @@ impl<H: Hardware> Local<'_, H> {
             return u64::from(bit(u32::from(self.me)) & 0xff).wrapping_mul(0x0101_0101);
         }
         let route = |k: u32| {
-            let spi = IntId::new(n << 2 | k).and_then(|id| self.gic.spi(id));
-            spi.map_or(0, |spi| spi.route.load(SeqCst).wrapping_shl(k << 3))
+            let shared = IntId::new(n << 2 | k).and_then(|id| self.shared(id));
+            shared.map_or(0, |(_, spi, _)| spi.route.load(SeqCst).wrapping_shl(k << 3))
         };
         u64::from(route(0) | route(1) | route(2) | route(3))
     }

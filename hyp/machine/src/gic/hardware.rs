@@ -61,8 +61,18 @@ pub trait Hardware {
     /// goes before the write that sends it (ICC_SGI1R_EL1 is not ordered by itself).
     fn kick(&self, vcpu: VcpuId);
 
+    /// `index` if it is below `limit`, else 0, also on a path that the CPU takes on a wrong prediction: so that an
+    /// index of a guest's choice never reads what lies behind an array there (CVE-2017-5753, Spectre v1).
+    fn confine(index: u32, limit: u32) -> u32;
+
     /// Called again and again while this CPU waits, for a bounded time, until another answers a kick.
     fn relax(&self) {
         core::hint::spin_loop();
     }
+}
+
+/// An index of a guest's choice, if it is below `limit`.
+#[inline(always)]
+pub(super) fn confined<H: Hardware>(index: u32, limit: usize) -> Option<u32> {
+    if (index as usize) < limit { Some(H::confine(index, limit as u32)) } else { None }
 }

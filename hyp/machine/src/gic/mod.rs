@@ -71,6 +71,7 @@ pub use state::{Bank, Spi, Vcpu};
 
 use bulkhead_types::{IntId, VcpuId};
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed, Ordering::SeqCst};
+use hardware::confined;
 use spin::mutex::SpinMutex;
 use state::{NOBODY, SHADOW_ID};
 
@@ -307,6 +308,13 @@ impl<H: Hardware> Local<'_, H> {
     /// The bank of one of this vCPU's private interrupts, or of a shared one.
     fn bank(&self, id: IntId) -> Option<&Bank> {
         if id.is_private() { Some(&self.this.bank) } else { self.gic.shared_bank(id) }
+    }
+
+    /// A shared interrupt of the guest's choice, if there is one.
+    fn shared(&self, id: IntId) -> Option<(IntId, &Spi, &Bank)> {
+        let number = confined::<H>(id.get().wrapping_sub(32), self.gic.spis.len())?;
+        let id = IntId::spi(number)?;
+        Some((id, self.gic.spi(id)?, self.gic.shared_bank(id)?))
     }
 
     /// Whether this vCPU gets the interrupt: its own private one, or a shared one that is routed here.

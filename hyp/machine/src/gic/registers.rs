@@ -3,6 +3,7 @@
 //! (IHI 0069H, 12.8 to 12.11; IHI 0048B, 4.3), and reads of the banks.
 
 use super::bits::{Bits, bit};
+use super::hardware::confined;
 use super::state::{TOLD_ACTIVE, TOLD_PENDING, has};
 use super::writes::Target;
 use super::{AccessSize, Fault, Frame, Gic, Hardware, Local, SHADOW_ID, Seat, Version};
@@ -186,6 +187,7 @@ impl Gic<'_> {
 impl<H: Hardware> Local<'_, H> {
     /// The word of interrupts that this vCPU reaches through a distributor: private ones are its own.
     pub(super) fn word(&self, word: u32) -> Option<Target<'_>> {
+        let word = confined::<H>(word, self.gic.banks.len().wrapping_add(1))?;
         let bank =
             if word == 0 { &self.this.bank } else { self.gic.banks.get((word as usize).wrapping_sub(1))? };
         Some(Target { owner: self.me, word, bank, valid: self.gic.implemented(word as usize) })
@@ -193,6 +195,7 @@ impl<H: Hardware> Local<'_, H> {
 
     /// Some vCPU's private interrupts.
     pub(super) fn private(&self, owner: u16) -> Option<Target<'_>> {
+        let owner = confined::<H>(owner.into(), self.gic.vcpus.len())? as u16;
         let bank = &self.gic.vcpu(owner)?.bank;
         Some(Target { owner, word: 0, bank, valid: u32::MAX })
     }

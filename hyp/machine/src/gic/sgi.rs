@@ -2,6 +2,7 @@
 //! Software generated interrupts: sending them, and GICv2's registers of their senders.
 
 use super::bits::{Bits, bit, byte};
+use super::hardware::confined;
 use super::list::ListRegister;
 use super::state::{Vcpu, pack_affinity};
 use super::{Gic, Hardware, Local, Seat, Version};
@@ -82,7 +83,8 @@ impl Gic<'_> {
 
     /// Puts an SGI into another vCPU's inbox. What is in the inbox when a vCPU is off waits there.
     fn send<H: Hardware>(&self, to: u16, number: u32, source: u16, hw: &H) {
-        let Some(vcpu) = self.vcpu(to) else { return };
+        let Some(to) = confined::<H>(to.into(), self.vcpus.len()) else { return };
+        let Some(vcpu) = self.vcpu(to as u16) else { return };
         if self.version == Version::V2
             && let Some(mail) = vcpu.mail.get((number >> 2) as usize)
         {
@@ -92,7 +94,7 @@ impl Gic<'_> {
         // Where something was in the inbox already, whoever put it there kicks, or has kicked and the
         // inbox has not been emptied since.
         if before == 0 && vcpu.on.load(SeqCst) {
-            hw.kick(VcpuId(to));
+            hw.kick(VcpuId(to as u16));
         }
     }
 }

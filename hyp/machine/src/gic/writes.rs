@@ -2,6 +2,7 @@
 //! Changes that the guest makes to interrupts. Only bits that change have an effect.
 
 use super::bits::{Bits, assign, bit, gather, replace, spread};
+use super::hardware::confined;
 use super::list::ListRegister;
 use super::registers::Field;
 use super::state::{Bank, NOBODY, has, pack_affinity};
@@ -21,7 +22,7 @@ pub(super) struct Target<'g> {
 }
 
 impl Target<'_> {
-    fn id(&self, number: u32) -> Option<IntId> {
+    pub(super) fn id(&self, number: u32) -> Option<IntId> {
         IntId::new(self.word << 5 | number)
     }
 
@@ -117,7 +118,8 @@ impl<H: Hardware> Local<'_, H> {
     /// Enables shared interrupts, or disables them: with one access to the physical GIC for all.
     #[inline(always)]
     pub(super) fn set_shared_enabled(&self, word: u32, bits: u32, set: bool) {
-        let first = (word as usize).wrapping_sub(1);
+        let Some(bank) = confined::<H>(word.wrapping_sub(1), self.gic.banks.len()) else { return };
+        let (first, word) = (bank as usize, bank.wrapping_add(1));
         let Some(bank) = self.gic.banks.get(first) else { return };
         let enabled = bank.enabled.load(SeqCst);
         let bits = bits & self.gic.implemented(word as usize) & if set { !enabled } else { enabled };
@@ -295,7 +297,7 @@ impl<H: Hardware> Local<'_, H> {
 
     /// GICD_IROUTER: the affinity fields, and Interrupt_Routing_Mode in bit 31.
     pub(super) fn write_router(&self, id: IntId, value: u64, mask: u64) {
-        let (Some(spi), Some(bank)) = (self.gic.spi(id), self.gic.shared_bank(id)) else { return };
+        let Some((id, spi, bank)) = self.shared(id) else { return };
         replace(&spi.route, pack_affinity(mask), pack_affinity(value));
         if mask & 1 << 31 != 0 {
             assign(&bank.one_of_n, bit(id.get()), value & 1 << 31 != 0);
@@ -311,8 +313,8 @@ impl<H: Hardware> Local<'_, H> {
         }
         let existing = 0xffu32.wrapping_shr(8u32.wrapping_sub(self.gic.vcpus.len() as u32));
         for n in 0..4 {
-            let Some(id) = IntId::new(first | n) else { continue };
-            let (Some(spi), Some(bank)) = (self.gic.spi(id), self.gic.shared_bank(id)) else { continue };
+            let id = IntId::new(first | n);
+            let Some((id, spi, bank)) = id.and_then(|id| self.shared(id)) else { continue };
             if super::bits::byte(mask, n) == 0 {
                 continue;
             }

@@ -359,6 +359,10 @@ impl Hardware for On<'_> {
             .fold(0, |set, n| set | 1 << n)
     }
 
+    fn confine(index: u32, limit: u32) -> u32 {
+        if index < limit { index } else { 0 }
+    }
+
     fn kick(&self, vcpu: VcpuId) {
         bump(&self.board.count.kicks);
         assert_ne!(usize::from(vcpu.0), self.cpu, "a CPU does not kick itself");

@@ -73,6 +73,10 @@ impl Hardware for Cpu<'_> {
     fn pending(&self, _: VcpuId, _: usize) -> u32 {
         0
     }
+    fn confine(index: u32, limit: u32) -> u32 {
+        if index < limit { index } else { 0 }
+    }
+
     fn kick(&self, vcpu: VcpuId) {
         self.kicks[usize::from(vcpu.0)].store(true, SeqCst);
     }
