@@ -94,6 +94,6 @@ pub fn asked(guest: &Guest, frame: Option<&Frame>) {
             line(guest, format_args!("vCPU {vcpu} on CPU {cpu} runs; x19 to x28 are not known here"));
             print(guest, frame, None);
         }
-        None => line(guest, format_args!("vCPU {vcpu} on CPU {cpu} is off")),
+        None => line(guest, format_args!("vCPU {vcpu} on CPU {cpu} is off or suspended")),
     }
 }

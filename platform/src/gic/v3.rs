@@ -199,7 +199,15 @@ impl Controller for GicV3 {
         unsafe { asm!("isb", options(nostack, preserves_flags)) };
         write!("S3_0_C12_C12_5", 0b111); // ICC_SRE_EL1
         // What firmware left active would hold back everything of its priority and below.
+        let priority_bits = (read!("S3_0_C12_C12_4") >> 8 & 0b111) + 1; // ICC_CTLR_EL1.PRIbits
         write!("S3_0_C12_C9_0", 0); // ICC_AP1R0_EL1
+        if priority_bits >= 6 {
+            write!("S3_0_C12_C9_1", 0);
+        }
+        if priority_bits >= 7 {
+            write!("S3_0_C12_C9_2", 0);
+            write!("S3_0_C12_C9_3", 0);
+        }
         write!("S3_0_C4_C6_0", 0xff); // ICC_PMR_EL1: every priority
         write!("S3_0_C12_C12_3", 0); // ICC_BPR1_EL1
         write!("S3_0_C12_C12_4", 1 << 1); // ICC_CTLR_EL1: EOImode

@@ -4,8 +4,9 @@
 use crate::cpu::Guest;
 use crate::registers::{dsb_sy, isb};
 use crate::vectors::Frame;
-use crate::{interrupts, with_controller};
+use crate::{interrupts, read_register, with_controller};
 use bulkhead_el2::life::Ending;
+use bulkhead_machine::gic::ListRegister;
 use bulkhead_machine::psci::{Cpus, Entry, PowerState, TurnOnError, Wake};
 use bulkhead_machine::smccc::{Call, Context, Outcome, constant, handle};
 use bulkhead_platform::gic::Controller;
@@ -82,7 +83,7 @@ fn carry_out(frame: &mut Frame, outcome: Outcome) {
         }
         Outcome::CpuOff => guest.partition.leave(guest.system, guest.vcpu),
         Outcome::Suspend(wake) => {
-            wait_for_interrupt(guest);
+            wait_for_wake_up(guest);
             match wake {
                 Wake::Return => frame.set(0, SUCCESS),
                 Wake::Enter(entry) => guest.partition.resume(guest, entry),
@@ -105,17 +106,25 @@ fn end(guest: &Guest, ending: Ending) -> ! {
     guest.partition.leave(guest.system, guest.vcpu)
 }
 
-/// Waits until there is an interrupt for the guest, or one of the hypervisor's. Waking early is
-/// allowed (DEN 0022, 5.4.5), so whoever has an interrupt in a list register does not wait: EL2's WFI
-/// knows nothing of virtual interrupts.
-fn wait_for_interrupt(guest: &Guest) {
-    let nothing_listed = with_controller!(guest.system, |controller| {
-        controller.empty_lists().count_ones() as usize == controller.list_registers()
-    });
-    if nothing_listed {
+/// Waits until there is an interrupt or an SError for the guest; serves the hypervisor's own meanwhile, which do not
+/// end a guest's suspension. EL2's WFI knows nothing of virtual interrupts: whoever has one pending does not wait.
+fn wait_for_wake_up(guest: &'static Guest) {
+    /// ISR_EL1.A: a physical SError is pending, masked at EL2.
+    const SERROR: u64 = 1 << 8;
+    loop {
+        if guest.partition.must_leave() {
+            guest.partition.leave(guest.system, guest.vcpu);
+        }
+        let is_pending = with_controller!(guest.system, |controller| {
+            (0..controller.list_registers()).any(|n| ListRegister(controller.read_list(n)).is_pending())
+        });
+        if is_pending || read_register!("isr_el1") & SERROR != 0 {
+            return;
+        }
         dsb_sy();
-        // SAFETY: waits for an interrupt, which stays pending until the guest runs again.
+        // SAFETY: waits for an interrupt, which stays pending until it is acknowledged below.
         unsafe { core::arch::asm!("wfi", options(nostack, preserves_flags)) };
         isb();
+        interrupts::handle_idle(guest.system, guest.cpu);
     }
 }
