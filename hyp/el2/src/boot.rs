@@ -17,7 +17,6 @@ use alloc::vec::Vec;
 use alloc::{format, vec};
 use bulkhead_el2::audit::Audit;
 use bulkhead_el2::tables::MapError;
-use bulkhead_machine::sysreg::{IdRegisters, IdTable, Options, Register};
 use bulkhead_plan::board::{Board, Conduit, Gic};
 use bulkhead_plan::bundle::Bundle;
 use bulkhead_plan::early::{self, ConsoleKind};
@@ -124,14 +123,6 @@ fn boot(blob: &Blob<'_>, tree: Range<Hpa>) -> Result<&'static System, Refusal> {
         policy: plan.policy,
         firmware: firmware(&board),
         power: power::take(&plan)?,
-        id_registers: IdTable::new(
-            &CpuRegisters,
-            &Options {
-                gic_system_registers: matches!(board.gic, Gic::V3 { .. }),
-                physical_address_bits: physical_bits.min(40) as u8,
-                extended_controls: world::has_extended_controls(),
-            },
-        ),
         random: Random::new(firmware(&board)),
         bundle: bundle_bytes,
         entropy: Pool::new(&[&board.entropy.rng_seed, &board.entropy.kaslr_seed]),
@@ -184,20 +175,22 @@ fn refuse(Refusal(sentences): Refusal) -> ! {
     panic::halt_board()
 }
 
-/// The image came up at EL1 or EL3. Translation is off; all that can be done is to say so.
+/// The image came up at EL1 or EL3, or at an EL2 that is always a host. Translation is off; all that can be done is to
+/// say so.
 pub extern "C" fn wrong_level(tree: u64) -> ! {
     let level = read_register!("currentel") >> 2 & 0b11;
     let place = find_tree(tree).map(memory::constant_bytes);
     let blob = place.and_then(Blob::new);
     let console = blob.as_ref().and_then(early::console).map(place_of);
+    let why = match level {
+        2 => "this CPU is a host at EL2 always: HCR_EL2.E2H cannot be cleared (no FEAT_E2H0)",
+        _ => "a hypervisor must be entered at EL2 (QEMU: -machine virt,virtualization=on)",
+    };
     // SAFETY: translation is off, so the registers can be reached; nothing else uses them.
     unsafe {
         console::early_words(
             console.unwrap_or(FALLBACK_CONSOLE),
-            format_args!(
-                "error: entered at EL{level}; a hypervisor must be entered at EL2 \
-                 (QEMU: -machine virt,virtualization=on)\nrefused: 1 error; nothing was started"
-            ),
+            format_args!("error: entered at EL{level}; {why}\nrefused: 1 error; nothing was started"),
         );
     }
     // EL3 has nobody to call.
@@ -345,13 +338,4 @@ fn audit(system: &System, gic: &Gic) -> Result<(), Refusal> {
     audit
         .finish()
         .map_err(|finding| Refusal(vec![format!("the audit of the translation tables failed: {finding}")]))
-}
-
-/// The ID registers of this CPU. All CPUs of a board that Bulkhead runs on are taken to be alike in them.
-struct CpuRegisters;
-
-impl IdRegisters for CpuRegisters {
-    fn read(&self, register: Register) -> u64 {
-        world::read_id_register(register)
-    }
 }

@@ -4,12 +4,13 @@
 use crate::partition::{Partition, Vcpu};
 use crate::predictor::Cleansing;
 use crate::registers::{dsb_sy, isb};
-use crate::system::{self, System};
+use crate::system::{self, InterruptController, System};
 use crate::vectors::leave_guest;
-use crate::{interrupts, memory, read_register, write_register};
+use crate::{interrupts, memory, read_register, world, write_register};
 use bulkhead_machine::gic::Seat;
 use bulkhead_machine::smccc::Told;
 use bulkhead_machine::smccc::function::*;
+use bulkhead_machine::sysreg::IdTable;
 use bulkhead_plan::board::Start;
 use bulkhead_platform::firmware::Firmware;
 use bulkhead_types::{CpuIndex, Ipa, Mpidr, Range};
@@ -36,8 +37,9 @@ pub struct Cpu {
     guest: Once<Guest>,
 }
 
-/// The vCPU that runs on a CPU, and all that the answers to its exits hang on.
-#[derive(Clone, Copy)]
+/// The vCPU that runs on a CPU, and all that the answers to its exits hang on: in this order, for pairs of words near the
+/// start are loaded at once.
+#[repr(C)]
 pub struct Guest {
     /// Everything.
     pub system: &'static System,
@@ -55,6 +57,8 @@ pub struct Guest {
     pub distributor: Range<Ipa>,
     /// What makes this CPU's branch predictor forget what the guest taught it.
     pub cleansing: Cleansing,
+    /// The ID registers of this CPU as the guest sees them: where a board's CPUs differ, its vCPUs do.
+    pub id_registers: IdTable,
 }
 
 impl Cpu {
@@ -129,7 +133,8 @@ pub fn enter(system: &'static System, cpu: &'static Cpu) {
         let distributor = partition.frames.distributor;
         let (told, seat) = (told(system.firmware), partition.gic.seat(vcpu.id)?);
         let cleansing = Cleansing::of_this_cpu(&told);
-        Some(Guest { system, cpu, partition, vcpu, told, cleansing, seat, distributor })
+        let id_registers = world::id_registers(matches!(system.controller, InterruptController::V3(_)));
+        Some(Guest { system, cpu, partition, vcpu, told, id_registers, cleansing, seat, distributor })
     });
     if let Some(guest) = owner {
         guest.partition.configure_cpu(guest.vcpu);

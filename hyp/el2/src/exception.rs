@@ -125,6 +125,49 @@ pub const fn advance_it(pstate: u64) -> u64 {
     pstate & !(0x3f << 10 | 0b11 << 25) | (next & 0xfc) << 8 | (next & 0b11) << 25
 }
 
+/// Whether the instruction that trapped from AArch32 does anything: a CPU may trap one whose condition fails. The
+/// syndrome has the condition in bits 23:20 where bit 24 (CV) is set; else it is that of the IT block.
+#[must_use]
+pub const fn condition_holds(pstate: u64, esr: u64) -> bool {
+    // Of AArch32's classes these can come from conditional instructions: WFI and WFE, coprocessors, FP, VMRS.
+    if pstate & AARCH32 == 0 || !matches!(esr >> CLASS, 0x01 | 0x03..=0x08 | 0x0c) {
+        return true;
+    }
+    let block = pstate >> 8 & 0xfc | pstate >> 25 & 0b11;
+    let condition = match (esr >> 24 & 1, block) {
+        (1, _) => esr >> 20 & 0xf,
+        (_, 0) => 0xe,
+        _ => block >> 4,
+    };
+    let [n, z, c, v] =
+        [pstate >> 31 & 1 == 1, pstate >> 30 & 1 == 1, pstate >> 29 & 1 == 1, pstate >> 28 & 1 == 1];
+    let holds = match condition >> 1 {
+        0 => z,
+        1 => c,
+        2 => n,
+        3 => v,
+        4 => c && !z,
+        5 => n == v,
+        6 => n == v && !z,
+        _ => return true,
+    };
+    holds != (condition & 1 == 1)
+}
+
+/// SCTLR_EL1.EE and E0E: data of EL1, or of EL0, are big-endian.
+pub const MIXED_ENDIAN: u64 = 0b11 << 24;
+
+/// Whether a load or store from the state `pstate` is big-endian; `control` is SCTLR_EL1.
+#[must_use]
+pub const fn is_big_endian(pstate: u64, control: u64) -> bool {
+    const E: u64 = 1 << 9;
+    match pstate & (AARCH32 | MODE) {
+        EL1T | EL1H => control >> 25 & 1 != 0,
+        mode if mode & AARCH32 != 0 => pstate & E != 0,
+        _ => control >> 24 & 1 != 0,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -166,6 +209,45 @@ mod tests {
         assert_eq!(advance_it(state(0b0000_1111)), state(0b0001_1110));
         assert_eq!(advance_it(state(0b1110_1001)), state(0b1111_0010));
         assert_eq!(advance_it(state(0b1110_1000)), state(0));
+    }
+
+    #[test]
+    fn an_instruction_whose_condition_fails_does_nothing() {
+        const MCR: u64 = 0x03 << CLASS;
+        const CV: u64 = 1 << 24;
+        let (user, z) = (0x10, 0x4000_0010);
+        let holds = |pstate, condition: u64| condition_holds(pstate, MCR | CV | condition << 20);
+        // EQ and NE, always and the unconditional space.
+        assert_eq!([holds(user, 0), holds(z, 0), holds(user, 1), holds(z, 1)], [false, true, true, false]);
+        assert!(holds(user, 14) && holds(user, 15));
+        // HI, LS; GE, LT; GT, LE for each of the flags.
+        let flags = |nzcv: u64| user | nzcv << 28;
+        assert!(holds(flags(0b0010), 8) && !holds(flags(0b0110), 8) && holds(flags(0b0110), 9));
+        assert!(holds(flags(0b1001), 10) && !holds(flags(0b1000), 10) && holds(flags(0b1000), 11));
+        assert!(holds(flags(0b1001), 12) && !holds(flags(0b1101), 12) && holds(flags(0b1101), 13));
+        // Without CV: the IT block's, if there is one. IT EQ: 0b0000_1000.
+        let block = user | 0b0000_1000 << 8;
+        assert!(
+            !condition_holds(block, MCR) && condition_holds(block | z, MCR) && condition_holds(user, MCR)
+        );
+        // What is not conditional, and A64.
+        assert!(condition_holds(user, CV | 0x24 << CLASS) && condition_holds(0, MCR | CV));
+    }
+
+    #[test]
+    fn each_level_has_its_endianness() {
+        let (el1, el0) = (0x3c5, 0);
+        for (pstate, control, big) in [
+            (el1, 0, false),
+            (el1, 1 << 25, true),
+            (el1, 1 << 24, false),
+            (el0, 1 << 24, true),
+            (el0, 1 << 25, false),
+            (0x10, MIXED_ENDIAN, false),
+            (0x210, 0, true),
+        ] {
+            assert_eq!(is_big_endian(pstate, control), big, "{pstate:#x} {control:#x}");
+        }
     }
 
     #[test]

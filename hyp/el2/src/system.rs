@@ -6,7 +6,6 @@ use crate::entropy::{Pool, Random};
 use crate::partition::Partition;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use bulkhead_machine::sysreg::IdTable;
 use bulkhead_plan::partition::Policy;
 use bulkhead_platform::firmware::Firmware;
 use bulkhead_platform::gic::v2::GicV2;
@@ -46,8 +45,6 @@ pub struct System {
     pub firmware: Firmware,
     /// What powers the board off.
     pub power: Power,
-    /// The ID registers as guests see them.
-    pub id_registers: IdTable,
     /// Random numbers for guests that ask by call.
     pub random: Random,
     /// The bundle, which a restart loads images from again.

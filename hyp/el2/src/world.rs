@@ -6,7 +6,7 @@
 
 use crate::registers::{dsb_sy, isb};
 use crate::{read_register, write_register};
-use bulkhead_machine::sysreg::{Register, configuration};
+use bulkhead_machine::sysreg::{IdRegisters, IdTable, Options, Register, configuration};
 use bulkhead_types::Mpidr;
 
 /// HCR_EL2.VSE: a virtual SError is pending.
@@ -282,17 +282,31 @@ impl Features {
     }
 }
 
-/// Whether the CPU has HCRX_EL2.
-pub fn has_extended_controls() -> bool {
-    Features::read().extended_hypervisor_control
+/// The ID registers of this CPU as a guest sees them.
+pub fn id_registers(gic_system_registers: bool) -> IdTable {
+    struct This;
+    impl IdRegisters for This {
+        fn read(&self, register: Register) -> u64 {
+            read_id_register(register)
+        }
+    }
+    let options = Options {
+        gic_system_registers,
+        // As `Geometry::stage2` has it.
+        physical_address_bits: physical_bits().min(40) as u8,
+        extended_controls: Features::read().extended_hypervisor_control,
+    };
+    IdTable::new(&This, &options)
 }
 
-/// Reads an ID register: op0 3, op1 0, CRn 0, CRm 1 to 7. Others, and reserved ones, read as zero.
-pub fn read_id_register(register: Register) -> u64 {
+/// Reads an ID register: op0 3, op1 0, CRn 0, CRm 1 to 7, and REVIDR_EL1 and AIDR_EL1. Others read as zero.
+fn read_id_register(register: Register) -> u64 {
     macro_rules! registers {
         ($($crm:literal)*) => { registers!(@ $($crm: 0 1 2 3 4 5 6 7;)*) };
         (@ $($crm:literal: $($op2:literal)*;)*) => {
             match register.fields() {
+                [3, 0, 0, 0, 6] => read_register!("revidr_el1"),
+                [3, 1, 0, 0, 7] => read_register!("aidr_el1"),
                 $($([3, 0, 0, $crm, $op2] => read_register!(concat!("s3_0_c0_c", $crm, "_", $op2)),)*)*
                 _ => 0,
             }

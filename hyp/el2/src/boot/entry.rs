@@ -93,6 +93,11 @@ primary:
     mov     x0, x19
     b.ne    {wrong_level}
     bl      init_el2
+    mrs     x9, hcr_el2
+    tbz     x9, #34, 10f
+    mov     x0, x19
+    b       {wrong_level}
+10:
     mov     x29, xzr
     mov     x30, xzr
     mov     x0, x19

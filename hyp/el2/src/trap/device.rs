@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Loads and stores to the devices that are not there: the interrupt controller and the UART.
 
-use super::skip_access;
+use super::{done, skip, skip_access};
 use crate::cpu::Guest;
 use crate::interrupts::Lines;
 use crate::partition::Uart;
 use crate::system::InterruptController;
 use crate::vectors::Frame;
 use crate::{console, read_register, timer, with_controller};
+use bulkhead_el2::exception::{self, AARCH32, MIXED_ENDIAN};
 use bulkhead_machine::gic;
 use bulkhead_machine::syndrome::Access;
 use bulkhead_platform::gic::Controller;
@@ -15,32 +16,69 @@ use bulkhead_types::{Ipa, Range};
 
 /// Carries out an access to a page that stage 2 does not map, and goes on behind it. False if no device
 /// answers, or not this kind of access: an external abort.
+///
+/// All that it calls is where it ends, so it needs no stack.
 #[inline(always)]
 pub fn access(frame: &mut Frame, esr: u64, access: Access) -> bool {
-    // HPFAR_EL2.FIPA, bits 43:4, is bits 51:12 of the address (Arm ARM, D24.2.66).
+    let pstate = read_register!("spsr_el2");
+    // HPFAR_EL2.FIPA, bits 43:4, is bits 51:12 of the address (Arm ARM, HPFAR_EL2).
     let page = (read_register!("hpfar_el2") & 0x0fff_ffff_fff0) << 8;
     let ipa = Ipa(page | read_register!("far_el2") & 0xfff);
+    if pstate & AARCH32 != 0 || read_register!("sctlr_el1") & MIXED_ENDIAN != 0 {
+        return unusual(frame, esr, ipa, access);
+    }
     let guest = frame.guest;
     let Some(offset) = offset(ipa, guest.distributor) else {
-        return elsewhere(frame, esr, ipa, access);
+        return elsewhere(frame, pstate, ipa, access);
     };
     if access.is_word_load()
         && let Some(value) = guest.seat.read_constant(offset)
     {
         frame.set(access.register(), value.into());
-        skip_access(esr);
+        skip(pstate, 4);
         return true;
     }
     match gic::enable_register(offset) {
-        Some(word) if access.is_word_store() => enable(frame, esr, word, access),
-        None if access.is_word_store() && offset == gic::GICD_SGIR => send_sgi(frame, esr, access),
-        _ => interrupt_controller(frame, esr, gic::Frame::Distributor, offset, access),
+        Some(word) if access.is_word_store() => enable(frame, pstate, word, access),
+        None if access.is_word_store() && offset == gic::GICD_SGIR => send_sgi(frame, pstate, access),
+        _ => interrupt_controller(frame, pstate, gic::Frame::Distributor, offset, access),
     }
+}
+
+/// As [`access`], from AArch32 or from a guest some of whose data are big-endian.
+#[cold]
+#[inline(never)]
+fn unusual(frame: &mut Frame, esr: u64, ipa: Ipa, access: Access) -> bool {
+    let is_done = answer(frame, ipa, access);
+    if is_done {
+        skip_access(esr);
+    }
+    is_done
 }
 
 /// As [`access`], with all that it says as arguments, and without going on behind it.
 #[cold]
 pub fn answer(frame: &mut Frame, ipa: Ipa, access: Access) -> bool {
+    if !is_big_endian() {
+        return answer_in_order(frame, ipa, access);
+    }
+    // The bytes as the device, which is little-endian, sees them; the sign comes after.
+    let plain = Access::new(access.size(), 0, access.is_write(), false, true);
+    let mut slot = Frame { x: [0; 32], guest: frame.guest };
+    slot.set(0, access.size().swap_bytes(frame.get(access.register())));
+    let is_done = answer_in_order(&mut slot, ipa, plain);
+    if is_done && !access.is_write() {
+        frame.set(access.register(), access.loaded(access.size().swap_bytes(slot.get(0))));
+    }
+    is_done
+}
+
+/// Whether the data that the guest loads and stores now are big-endian.
+pub fn is_big_endian() -> bool {
+    exception::is_big_endian(read_register!("spsr_el2"), read_register!("sctlr_el1"))
+}
+
+fn answer_in_order(frame: &mut Frame, ipa: Ipa, access: Access) -> bool {
     let guest = frame.guest;
     if let Some(offset) = offset(ipa, guest.distributor) {
         gic_access(frame, gic::Frame::Distributor, offset, access)
@@ -67,42 +105,49 @@ fn uart_at(guest: &Guest, ipa: Ipa) -> Option<(&'static Uart, u64)> {
 }
 
 #[inline(always)]
-fn elsewhere(frame: &mut Frame, esr: u64, ipa: Ipa, access: Access) -> bool {
+fn elsewhere(frame: &mut Frame, pstate: u64, ipa: Ipa, access: Access) -> bool {
     let guest = frame.guest;
     if let Some((uart, offset)) = uart_at(guest, ipa) {
         // It answers everything.
-        skip_access(esr);
+        skip(pstate, 4);
         uart_access(frame, uart, offset, access)
     } else if let Some(offset) = offset(ipa, guest.partition.frames.redistributors) {
-        interrupt_controller(frame, esr, gic::Frame::Redistributor, offset, access)
+        interrupt_controller(frame, pstate, gic::Frame::Redistributor, offset, access)
     } else {
-        let is_done = watchdog(frame, ipa, access);
-        if is_done {
-            skip_access(esr);
-        }
-        is_done
+        last(frame, pstate, ipa, access)
     }
 }
 
+/// The device that is looked for last.
+#[cold]
 #[inline(never)]
-fn enable(frame: &mut Frame, esr: u64, word: u32, access: Access) -> bool {
+fn last(frame: &mut Frame, pstate: u64, ipa: Ipa, access: Access) -> bool {
+    let is_done = watchdog(frame, ipa, access);
+    if is_done {
+        skip(pstate, 4);
+    }
+    is_done
+}
+
+#[inline(never)]
+fn enable(frame: &mut Frame, pstate: u64, word: u32, access: Access) -> bool {
     let guest = frame.guest;
     let bits = frame.get(access.register()) as u32;
     with_controller!(guest.system, |controller| {
         guest.seat.enable(word, bits, &Lines::new(controller, guest.partition));
     });
-    skip_access(esr);
-    true
+    skip(pstate, 4);
+    done()
 }
 
 /// A software generated interrupt through the distributor: GICv2's, for GICv3 has nothing there.
 #[inline(never)]
-fn send_sgi(frame: &mut Frame, esr: u64, access: Access) -> bool {
+fn send_sgi(frame: &mut Frame, pstate: u64, access: Access) -> bool {
     let guest = frame.guest;
     let InterruptController::V2(controller) = &guest.system.controller else {
-        return interrupt_controller(frame, esr, gic::Frame::Distributor, gic::GICD_SGIR, access);
+        return interrupt_controller(frame, pstate, gic::Frame::Distributor, gic::GICD_SGIR, access);
     };
-    skip_access(esr);
+    skip(pstate, 4);
     let value = frame.get(access.register()) as u32;
     guest.seat.send_to_self_v2(value, &Lines::new(controller, guest.partition))
         || send_sgi_elsewhere(guest, controller, value)
@@ -111,14 +156,20 @@ fn send_sgi(frame: &mut Frame, esr: u64, access: Access) -> bool {
 #[inline(never)]
 fn send_sgi_elsewhere(guest: &Guest, controller: &impl Controller, value: u32) -> bool {
     guest.seat.send_sgi_v2(value, &Lines::new(controller, guest.partition));
-    true
+    done()
 }
 
 #[inline(never)]
-fn interrupt_controller(frame: &mut Frame, esr: u64, which: gic::Frame, offset: u64, access: Access) -> bool {
+fn interrupt_controller(
+    frame: &mut Frame,
+    pstate: u64,
+    which: gic::Frame,
+    offset: u64,
+    access: Access,
+) -> bool {
     let is_done = gic_access(frame, which, offset, access);
     if is_done {
-        skip_access(esr);
+        skip(pstate, 4);
     }
     is_done
 }
@@ -158,10 +209,9 @@ fn uart_access(frame: &mut Frame, uart: &'static Uart, offset: u64, access: Acce
     if let Some(byte) = sent {
         console::output(guest.partition.id, byte);
     }
-    true
+    done()
 }
 
-/// The watchdog, which is looked for last.
 #[cold]
 fn watchdog(frame: &mut Frame, ipa: Ipa, access: Access) -> bool {
     let guest = frame.guest;

@@ -44,7 +44,10 @@ pub fn access(frame: &mut Frame, syndrome: &Syndrome, abort: &DataAbort) -> Opti
             slots.set(n << 1 | 1, high);
         }
     }
+    // Of 16 bytes the half that comes first is the upper one, for data that are big-endian.
+    let first_half = if transfer.scale == 4 && device::is_big_endian() { 8 } else { 0 };
     for (offset, access) in transfer.accesses() {
+        let offset = offset ^ first_half;
         device::answer(&mut slots, Ipa(ipa.0.wrapping_add(offset)), access).then_some(())?;
     }
     if !transfer.is_store {

@@ -80,6 +80,17 @@ impl Size {
         }
     }
 
+    /// The bytes of a value of this size in the opposite order.
+    #[must_use]
+    pub const fn swap_bytes(self, value: u64) -> u64 {
+        match self {
+            Self::Byte => value,
+            Self::Half => (value as u16).swap_bytes() as u64,
+            Self::Word => (value as u32).swap_bytes() as u64,
+            Self::Double => value.swap_bytes(),
+        }
+    }
+
     /// A value with every bit of this size set.
     #[must_use]
     #[inline(always)]

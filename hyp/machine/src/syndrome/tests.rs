@@ -31,6 +31,19 @@ fn a_store_to_a_device_is_decoded_in_full() {
 }
 
 #[test]
+fn bytes_are_swapped_within_their_size() {
+    let value = 0x1122_3344_5566_7788;
+    for (size, swapped) in [
+        (Size::Byte, value),
+        (Size::Half, 0x8877),
+        (Size::Word, 0x8877_6655),
+        (Size::Double, 0x8877_6655_4433_2211),
+    ] {
+        assert_eq!(size.swap_bytes(value), swapped, "{size:?}");
+    }
+}
+
+#[test]
 fn loads_extend_as_the_instruction_says() {
     // (SAS, SSE, SF, what the device gave, what the register holds)
     for (sas, sse, sf, raw, expected) in [
