@@ -4,10 +4,11 @@
 //!
 //! Where FEAT_FGT is there, HFGRTR_EL2, HFGWTR_EL2, HFGITR_EL2, HDFGRTR_EL2 and HDFGWTR_EL2 are zero: their positive
 //! bits trap nothing more, their negative bits (`n...`) trap what comes with features that are hidden.
-//! FEAT_FGT2's HFGRTR2_EL2 and its like are zero too, and have negative bits only. HSTR_EL2 is zero.
+//! FEAT_FGT2's HFGRTR2_EL2 and its like are zero too. HSTR_EL2 is zero. [`super::CONTROLS`] goes through all bits.
 
 /// HCR_EL2 (Arm ARM, D24.2). E2H and TGE are 0: EL2 is not a host.
-pub const HCR_EL2: u64 = VM | SWIO | FMO | IMO | AMO | TID3 | TSC | TIDCP | RW | TERR | APK | API;
+pub const HCR_EL2: u64 =
+    VM | SWIO | FMO | IMO | AMO | TID1 | TID3 | TSC | TIDCP | RW | TERR | APK | API | TID5;
 
 /// Stage 2 translation.
 const VM: u64 = 1 << 0;
@@ -19,6 +20,8 @@ const FMO: u64 = 1 << 3;
 const IMO: u64 = 1 << 4;
 /// Physical SErrors come to EL2, which passes on the guest's own.
 const AMO: u64 = 1 << 5;
+/// REVIDR_EL1, AIDR_EL1 and SMIDR_EL1 trap: the last is SME's.
+const TID1: u64 = 1 << 16;
 /// ID registers trap.
 const TID3: u64 = 1 << 18;
 /// SMC traps.
@@ -33,6 +36,8 @@ const TERR: u64 = 1 << 36;
 const APK: u64 = 1 << 40;
 /// Pointer authentication's instructions do not trap.
 const API: u64 = 1 << 41;
+/// GMID_EL1 traps: memory tagging is hidden.
+const TID5: u64 = 1 << 58;
 
 /// HCRX_EL2, where FEAT_HCX is there (D24.2): MSCEn lets the guest use FEAT_MOPS. All else that it
 /// could enable is hidden.

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Every field of every ID register, and what a guest sees of it (Arm ARM, D24.2 and G8.2).
 
-use super::Register;
 use super::id::{Contents, Field, IdRegister, Rule};
+use super::{AIDR_EL1, REVIDR_EL1, Register};
 use Contents::{Aarch32, Fields, Whole, Zero};
 
 const fn id(name: &'static str, crm: u8, op2: u8, contents: Contents) -> IdRegister {
@@ -31,6 +31,10 @@ const IMPLEMENTATION_DEFINED: &str = "IMPLEMENTATION DEFINED, and so are the reg
 /// Every ID register that has a name. Other encodings of the space are reserved and read as zero.
 #[rustfmt::skip]
 pub const ID_REGISTERS: &[IdRegister] = &[
+    // Outside of the space proper, where CRm is 0.
+    IdRegister { register: REVIDR_EL1, name: "REVIDR_EL1", contents: Whole },
+    IdRegister { register: AIDR_EL1, name: "AIDR_EL1", contents: Whole },
+
     // AArch32, for EL0.
     id("ID_PFR0_EL1", 1, 0, Aarch32(&[
         rule("CSV2", 16, Rule::AtMost(1), "no software context numbers"),
@@ -48,6 +52,7 @@ pub const ID_REGISTERS: &[IdRegister] = &[
         rule("GIC", 28, Rule::IfGicV3, "the virtual GIC's version"),
     ])),
     id("ID_DFR0_EL1", 1, 2, Aarch32(&[
+        rule("CopDbg", 0, Rule::AtMost(10), "as DebugVer in ID_AA64DFR0_EL1"),
         hide("CopTrc", 12, TRACE),
         hide("MMapTrc", 16, TRACE),
         rule("PerfMon", 24, Rule::VersionAtMost(8), NOT_ENABLED),
@@ -123,7 +128,7 @@ pub const ID_REGISTERS: &[IdRegister] = &[
     id("ID_AA64FPFR0_EL1", 4, 7, Zero(NOT_ENABLED)),
 
     id("ID_AA64DFR0_EL1", 5, 0, Fields(&[
-        keep("DebugVer", 0),
+        rule("DebugVer", 0, Rule::AtMost(10), "8.9 has MDSELR_EL1, which needs MDCR_EL2.EBWE"),
         hide("TraceVer", 4, TRACE),
         rule("PMUVer", 8, Rule::VersionAtMost(8), NOT_ENABLED),
         keep("BRPs", 12),

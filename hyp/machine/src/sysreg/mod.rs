@@ -1,17 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! System registers: which of them EL2 keeps from a guest, and what it answers instead.
 //!
-//! [`configuration`] holds the values of the registers that decide what traps, [`TRAPS`] says of
-//! everything that they can trap what becomes of it and why, and [`ID_REGISTERS`] says the same of every
-//! field of every ID register. [`access`] answers a trapped access; tests hold it against the tables.
+//! [`configuration`] holds the values of the registers that decide what traps. The table of traps has two sides:
+//! [`CONTROLS`] goes through those registers bit by bit, [`TRAPS`] says of each register and system instruction that
+//! they can trap what becomes of it and why. [`ID_REGISTERS`] says the same of every field of every ID register.
+//! [`access`] answers a trapped access; tests hold it against the tables.
 
 pub mod configuration;
+mod controls;
 mod id;
 mod id_fields;
 #[cfg(test)]
 mod tests;
 mod traps;
 
+pub use controls::{CONTROLS, Control, Setting};
 pub use id::{Contents, Field, IdRegister, IdRegisters, IdTable, Options, Rule};
 pub use id_fields::ID_REGISTERS;
 pub use traps::{Encodings, Row, Span, TRAPS, Verdict, row};
@@ -71,19 +74,16 @@ impl Register {
         matches!(self.fields(), [3, 0, 5, 3..=5, _]) && !matches!(self.fields(), [3, 0, 5, 4, 4..=6])
     }
 
-    /// CRm and op2 of an ID register, as one number below 64.
+    /// CRm and op2 of an ID register, as one number below 64. Those with CRm 0 have an op2 of their own each.
     #[inline(always)]
     const fn id_index(self) -> usize {
         ((self.0 >> 17 & 7) << 3 | self.0 >> 1 & 7) as usize
     }
 
-    /// Its name, if it has one in the tables.
+    /// Its name, if it is an ID register. (With those of [`TRAPS`] the whole of that table would be in the image.)
     #[must_use]
     pub fn name(self) -> Option<&'static str> {
-        if self.is_id() {
-            return ID_REGISTERS.iter().find(|id| id.register == self).map(|id| id.name);
-        }
-        row(self).filter(|row| row.encodings.is_single()).map(|row| row.name)
+        ID_REGISTERS.iter().find(|id| id.register == self).map(|id| id.name)
     }
 }
 
@@ -112,6 +112,11 @@ pub const ICC_SGI0R_EL1: Register = Register::new(3, 0, 12, 11, 7);
 
 /// ICC_DIR_EL1: deactivates an interrupt.
 pub const ICC_DIR_EL1: Register = Register::new(3, 0, 12, 11, 1);
+
+/// The CPU's revision.
+pub const REVIDR_EL1: Register = Register::new(3, 0, 0, 0, 6);
+/// The CPU's auxiliary identification.
+pub const AIDR_EL1: Register = Register::new(3, 1, 0, 0, 7);
 
 /// What a guest does to a register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,18 +165,19 @@ pub fn access(ids: &IdTable, register: Register, operation: Operation) -> Outcom
                 ICC_DIR_EL1 => {
                     return IntId::new(value as u32 & 0xff_ffff).map_or(Outcome::Done, Outcome::Deactivate);
                 }
-                _ => return access_rare(register, operation),
+                _ => return access_rare(ids, register, operation),
             };
             Outcome::SendSgi { register, value }
         }
-        _ => access_rare(register, operation),
+        _ => access_rare(ids, register, operation),
     }
 }
 
-/// There are no error records; and no other register that traps.
-#[cold]
-fn access_rare(register: Register, operation: Operation) -> Outcome {
+/// What else identifies the CPU. There are no error records; and no other register that traps.
+#[inline(always)]
+fn access_rare(ids: &IdTable, register: Register, operation: Operation) -> Outcome {
     match operation {
+        Operation::Read if matches!(register, REVIDR_EL1 | AIDR_EL1) => Outcome::Value(ids.get(register)),
         _ if !register.is_error_record() => Outcome::Undefined,
         Operation::Read => Outcome::Value(0),
         Operation::Write(_) => Outcome::Done,

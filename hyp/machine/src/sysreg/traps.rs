@@ -38,12 +38,6 @@ impl Encodings {
     pub fn contains(&self, register: Register) -> bool {
         self.0.iter().zip(register.fields()).all(|(span, field)| span.contains(field))
     }
-
-    /// Whether it is one register only.
-    #[must_use]
-    pub fn is_single(&self) -> bool {
-        self.0.iter().all(|span| span.0 == span.1)
-    }
 }
 
 /// One line of the table.
@@ -104,9 +98,20 @@ const fn emulated(
     Row { name, encodings, control, verdict: Verdict::Emulated, reason }
 }
 
+const fn sanitised(
+    name: &'static str,
+    encodings: Encodings,
+    control: &'static str,
+    reason: &'static str,
+) -> Row {
+    Row { name, encodings, control, verdict: Verdict::Sanitised, reason }
+}
+
 const SGI: &str = "an SGI goes to vCPUs, whose places only EL2 knows";
 const DISPLACED: &str = "the virtual CPU interface deactivates only what is in a list register";
 const SPE: &str = "statistical profiling writes to memory by virtual addresses of its own; hidden";
+const PMU_9: &str = "PMUv3.9 and snapshots need FEAT_FGT2's help; PMUVer is shown as 3.8";
+const SPMU: &str = "system PMUs count what partitions share; hidden";
 const TRBE: &str = "the trace buffer writes to memory by addresses of its own; hidden";
 const AMU: &str = "activity monitors count across partitions; hidden";
 const MPAM: &str = "partitions the caches of the board, which is the hypervisor's to do; hidden";
@@ -121,16 +126,14 @@ const OWN_CPU: &str = "the CPU is the guest's alone, so its state is";
 #[rustfmt::skip]
 pub const TRAPS: &[Row] = &[
     // Identification.
-    Row {
-        name: "ID registers, AArch32's and reserved ones too",
-        encodings: many(3, is(0), is(0), Span(1, 7), OP),
-        control: "HCR_EL2.TID3 = 1",
-        verdict: Verdict::Sanitised,
-        reason: "a guest sees what it can use: ID_REGISTERS says it field by field",
-    },
-    given("MIDR_EL1, MPIDR_EL1, REVIDR_EL1", many(3, is(0), is(0), is(0), Span(0, 6)), "VPIDR_EL2, VMPIDR_EL2, HCR_EL2.TID1 = 0", "MIDR and REVIDR tell of errata; MPIDR is the virtual one"),
-    given("CCSIDR_EL1, CLIDR_EL1, CCSIDR2_EL1, GMID_EL1, SMIDR_EL1, AIDR_EL1", many(3, is(1), is(0), is(0), OP), "HCR_EL2.TID1 = TID2 = TID5 = 0", "the caches are as the CPU says"),
-    given("CSSELR_EL1", one(3, 2, 0, 0, 0), "HCR_EL2.TID2 = 0", OWN_CPU),
+    sanitised("ID registers, AArch32's and reserved ones too", many(3, is(0), is(0), Span(1, 7), OP), "HCR_EL2.TID3 = 1", "a guest sees what it can use: ID_REGISTERS says it field by field"),
+    given("MIDR_EL1, MPIDR_EL1", many(3, is(0), is(0), is(0), Span(0, 5)), "VPIDR_EL2, VMPIDR_EL2", "MIDR tells of errata; MPIDR is the virtual one"),
+    sanitised("REVIDR_EL1", one(3, 0, 0, 0, 6), "HCR_EL2.TID1 = 1", "as the CPU says: it tells of errata"),
+    sanitised("AIDR_EL1", one(3, 1, 0, 0, 7), "HCR_EL2.TID1 = 1", "as the CPU says"),
+    undefined("SMIDR_EL1", one(3, 1, 0, 0, 6), "HCR_EL2.TID1 = 1", SME),
+    undefined("GMID_EL1", one(3, 1, 0, 0, 4), "HCR_EL2.TID5 = 1", MTE),
+    given("CCSIDR_EL1, CLIDR_EL1, CCSIDR2_EL1", many(3, is(1), is(0), is(0), Span(0, 2)), "HCR_EL2.TID2 = TID4 = 0", "the caches are as the CPU says"),
+    given("CSSELR_EL1", one(3, 2, 0, 0, 0), "HCR_EL2.TID2 = TID4 = 0", OWN_CPU),
     given("CTR_EL0, DCZID_EL0", many(3, is(3), is(0), is(0), Span(1, 7)), "HCR_EL2.TID2 = 0", "cache lines are as the CPU says"),
 
     // Interrupts.
@@ -146,14 +149,29 @@ pub const TRAPS: &[Row] = &[
     given("CNTKCTL_EL1", one(3, 0, 14, 1, 0), "no control", OWN_CPU),
 
     // PMU.
+    undefined("PMZR_EL0", one(3, 3, 9, 13, 4), "HDFGWTR2_EL2.nPMZR_EL0 = 0", PMU_9),
+    undefined("PMICNTR_EL0", one(3, 3, 9, 4, 0), "HDFGRTR2_EL2.nPMICNTR_EL0 = 0", PMU_9),
+    undefined("PMICFILTR_EL0", one(3, 3, 9, 6, 0), "HDFGRTR2_EL2.nPMICFILTR_EL0 = 0", PMU_9),
+    undefined("PMSSCR_EL1", one(3, 0, 9, 13, 3), "HDFGRTR2_EL2.nPMSSCR_EL1 = 0", PMU_9),
+    undefined("PMUACR_EL1, PMECR_EL1", many(3, is(0), is(9), is(14), Span(4, 5)), "HDFGRTR2_EL2.nPMUACR_EL1 = nPMECR_EL1 = 0", PMU_9),
+    undefined("PMIAR_EL1", one(3, 0, 9, 14, 7), "HDFGRTR2_EL2.nPMIAR_EL1 = 0", PMU_9),
+    undefined("PMU snapshots", many(2, is(0), is(14), Span(8, 12), OP), "HDFGRTR2_EL2.nPMSSDATA = 0", PMU_9),
+    undefined("system PMU", many(2, is(0), is(9), Span(13, 14), OP), "MDCR_EL2.EnSPM = 0", SPMU),
+    undefined("system PMU", many(2, is(3), is(9), CR, OP), "MDCR_EL2.EnSPM = 0", SPMU),
+    undefined("system PMU", many(2, is(3), is(14), CR, OP), "MDCR_EL2.EnSPM = 0", SPMU),
+    undefined("SPMSCR_EL1", one(2, 7, 9, 14, 7), "MDCR_EL2.EnSPM = 0", SPMU),
     given("PMU", many(3, is(3), is(9), Span(12, 14), OP), "MDCR_EL2.TPM = TPMCR = 0, HPMN = PMCR_EL0.N", "the counters are the CPU's; they do not count at EL2"),
     given("PMU event counters", many(3, is(3), is(14), Span(8, 15), OP), "MDCR_EL2.TPM = 0", "the counters are the CPU's; they do not count at EL2"),
     given("PMINTENSET_EL1, PMINTENCLR_EL1, PMMIR_EL1", many(3, is(0), is(9), is(14), Span(1, 6)), "MDCR_EL2.TPM = 0", OWN_CPU),
 
     // Debug and trace.
+    undefined("MDSELR_EL1", one(2, 0, 0, 4, 2), "MDCR_EL2.EBWE = 0", "ID_AA64DFR0_EL1.DebugVer is shown as 8.8"),
+    undefined("MDSTEPOP_EL1", one(2, 0, 0, 5, 2), "MDCR_EL2.EnSTEPOP = 0", STAGE1),
     given("debug registers, OS lock, debug communication channel", many(2, is(0), CR, CR, OP), "MDCR_EL2.TDE = TDA = TDOSA = TDRA = TDCC = 0", "self-hosted debug is the guest's"),
     given("DBGDTR_EL0, MDCCSR_EL0", many(2, is(3), CR, CR, OP), "MDCR_EL2.TDA = TDCC = 0", "self-hosted debug is the guest's"),
-    undefined("trace unit and branch record buffer", many(2, is(1), CR, CR, OP), "CPTR_EL2.TTA = 1, HDFGRTR_EL2.nBRB* = 0", "trace may leave the CPU; hidden"),
+    undefined("trace unit and branch record buffer", many(2, is(1), CR, CR, OP), "CPTR_EL2.TTA = 1, HDFGRTR_EL2.nBRBDATA = nBRBCTL = nBRBIDR = 0", "trace may leave the CPU; hidden"),
+    undefined("branch record instructions", many(1, is(1), is(7), is(2), Span(4, 5)), "HFGITR_EL2.nBRBIALL = nBRBINJ = 0", "trace may leave the CPU; hidden"),
+    undefined("TRCITECR_EL1", one(3, 0, 1, 2, 3), "HDFGRTR2_EL2.nTRCITECR_EL1 = 0", "trace may leave the CPU; hidden"),
     undefined("TRFCR_EL1", one(3, 0, 1, 2, 1), "MDCR_EL2.TTRF = 1", "trace may leave the CPU; hidden"),
     undefined("statistical profiling", many(3, is(0), is(9), is(9), OP), "MDCR_EL2.TPMS = 1", SPE),
     undefined("profiling buffer", many(3, is(0), is(9), is(10), OP), "MDCR_EL2.E2PB = 0", SPE),
@@ -182,14 +200,21 @@ pub const TRAPS: &[Row] = &[
     undefined("ERXPFGCDN_EL1", one(3, 0, 5, 4, 6), "HCR_EL2.FIEN = 0", RAS),
     undefined("MPAM identification", many(3, is(0), is(10), is(4), Span(4, 5)), "MPAMHCR_EL2.TRAP_MPAMIDR_EL1 = 1", MPAM),
     undefined("MPAM", many(3, is(0), is(10), is(5), OP), "MPAM2_EL2.TRAPMPAM0EL1 = TRAPMPAM1EL1 = 1", MPAM),
+    undefined("FPMR", one(3, 3, 4, 4, 2), "HCRX_EL2.EnFPM = 0", "FP8 is hidden"),
+    undefined("masks of system registers", many(3, is(0), is(1), is(4), OP), "HCRX_EL2.SRMASKEn = 0", STAGE1),
+    undefined("masks of system registers", many(3, is(0), is(2), is(7), OP), "HCRX_EL2.SRMASKEn = 0", STAGE1),
+    undefined("PFAR_EL1", one(3, 0, 6, 0, 5), "HFGRTR2_EL2.nPFAR_EL1 = 0", STAGE1),
+    undefined("DC CIVAPS", many(1, is(0), is(7), is(15), OP), "HFGITR2_EL2.nDCCIVAPS = 0", "reaches beyond the CPUs; hidden"),
+    undefined("guarded control stack instructions", many(1, is(0), is(7), is(7), Span(4, 6)), "HFGITR_EL2.nGCSEPP = 0", STAGE1),
+    undefined("guarded control stack instructions", many(1, is(3), is(7), is(7), Span(0, 1)), "HFGITR_EL2.nGCSPUSHM_EL1 = 0", STAGE1),
     undefined("SCTLR2_EL1", one(3, 0, 1, 0, 3), "HCRX_EL2.SCTLR2En = 0", STAGE1),
     undefined("TCR2_EL1", one(3, 0, 2, 0, 3), "HCRX_EL2.TCR2En = 0", STAGE1),
     undefined("guarded control stack", many(3, is(0), is(2), is(5), OP), "HFGRTR_EL2.nGCS_EL1 = 0", STAGE1),
     undefined("GCSPR_EL0", one(3, 3, 2, 5, 1), "HFGRTR_EL2.nGCS_EL0 = 0", STAGE1),
-    undefined("permission indirection and overlay", many(3, is(0), is(10), is(2), Span(1, 5)), "HFGRTR_EL2.nPIR_EL1 = nPOR_EL1 = nMAIR2_EL1 = 0", STAGE1),
+    undefined("permission indirection and overlay", many(3, is(0), is(10), is(2), Span(1, 5)), "HFGRTR_EL2.nPIR_EL1 = nPIRE0_EL1 = nPOR_EL1 = nS2POR_EL1 = nMAIR2_EL1 = 0", STAGE1),
     undefined("POR_EL0", one(3, 3, 10, 2, 4), "HFGRTR_EL2.nPOR_EL0 = 0", STAGE1),
     undefined("AMAIR2_EL1", one(3, 0, 10, 3, 1), "HFGRTR_EL2.nAMAIR2_EL1 = 0", STAGE1),
-    undefined("RCWSMASK_EL1", one(3, 0, 13, 0, 3), "HFGRTR_EL2.nRCWMASK_EL1 = 0", STAGE1),
+    undefined("RCWSMASK_EL1", one(3, 0, 13, 0, 3), "HFGRTR2_EL2.nRCWSMASK_EL1 = 0", STAGE1),
     undefined("ACCDATA_EL1", one(3, 0, 13, 0, 5), "HFGRTR_EL2.nACCDATA_EL1 = 0", "LS64 is hidden"),
     undefined("RCWMASK_EL1", one(3, 0, 13, 0, 6), "HFGRTR_EL2.nRCWMASK_EL1 = 0", STAGE1),
 
@@ -198,7 +223,7 @@ pub const TRAPS: &[Row] = &[
     given("address translation", many(1, is(0), is(7), Span(8, 9), OP), "HCR_EL2.AT = 0", "stage 1 only, the guest's own"),
     given("DC ZVA", one(1, 3, 7, 4, 1), "HCR_EL2.TDZ = 0", "by address, through the guest's own translation"),
     given("prediction restriction", many(1, is(3), is(7), is(3), Span(4, 7)), "HFGITR_EL2.CFPRCTX = DVPRCTX = CPPRCTX = COSPRCTX = 0", OWN_CPU),
-    given("cache maintenance", many(1, OP, is(7), CR, OP), "HCR_EL2.TPC = TPU = 0", "by address, through the guest's own translation"),
+    given("cache maintenance", many(1, OP, is(7), CR, OP), "HCR_EL2.TPCP = TPU = TICAB = TOCU = 0", "by address, through the guest's own translation"),
     given("TLB maintenance", many(1, is(0), Span(8, 9), CR, OP), "HCR_EL2.TTLB = TTLBIS = TTLBOS = 0", "reaches the guest's VMID only"),
     given("virtual memory control", many(3, is(0), is(2), is(0), OP), "HCR_EL2.TVM = TRVM = 0", OWN_CPU),
     given("SCTLR_EL1, ACTLR_EL1, CPACR_EL1", many(3, is(0), is(1), is(0), Span(0, 2)), "HCR_EL2.TVM = TACR = 0, CPTR_EL2.TCPAC = 0", OWN_CPU),
@@ -212,7 +237,8 @@ pub const TRAPS: &[Row] = &[
     given("CONTEXTIDR_EL1", one(3, 0, 13, 0, 1), "HCR_EL2.TVM = TRVM = 0", OWN_CPU),
     given("TPIDR_EL1", one(3, 0, 13, 0, 4), "HFGRTR_EL2.TPIDR_EL1 = 0", OWN_CPU),
     given("TPIDR_EL0, TPIDRRO_EL0", many(3, is(3), is(13), is(0), Span(2, 3)), "HFGRTR_EL2.TPIDR_EL0 = TPIDRRO_EL0 = 0", OWN_CPU),
-    given("FPCR, FPSR", many(3, is(3), is(4), is(4), OP), "CPTR_EL2.TFP = 0", "EL2 is built without floating point"),
+    given("ALLINT, PM", many(3, is(0), is(4), is(3), Span(0, 1)), "HCRX_EL2.TALLINT = 0", "mask what never comes to a guest; no control takes reads of them"),
+    given("FPCR, FPSR", many(3, is(3), is(4), is(4), Span(0, 1)), "CPTR_EL2.TFP = 0", "EL2 is built without floating point"),
     given("ZCR_EL1", one(3, 0, 1, 2, 0), "CPTR_EL2.TZ = 0, ZCR_EL2 at its largest", OWN_CPU),
     given("pointer authentication keys", many(3, is(0), is(2), Span(1, 3), OP), "HCR_EL2.APK = 1", OWN_CPU),
     Row {

@@ -84,6 +84,7 @@ pub const ALLOWED: &[Allowed] = &[
     bits(MAX, "read S3_0_C0_C7_2", fields(&[24, 40, 56]), HIDDEN), // ID_AA64MMFR2_EL1: NV, FWB, EVT
     any(MAX, "(read|write) S3_[03]_C13_C0_7", "SCXTNUM: CSV2 is shown as 1, without software context numbers"),
     any(MAX, "(read|write) S3_0_C1_C2_4", "SMPRI_EL1: SME is hidden"),
+    any(MAX, "read S3_1_C0_C0_6", "SMIDR_EL1: SME is hidden"),
     any(MAX, "(read|write) S3_3_C13_C0_5", "TPIDR2_EL0: SME is hidden"),
 
     // The interrupt controller's registers.
