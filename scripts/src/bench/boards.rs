@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use std::fmt::Write;
 use std::fs;
 use std::io::Read;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
@@ -107,11 +108,24 @@ impl<'p> Bench<'p> {
     /// # Errors
     /// As for [`Bench::native`].
     pub fn traced(&self, trace: &Path) -> Result<String> {
-        let events = "exec,nochain,int,trace:memory_region_ops_read,trace:memory_region_ops_write";
-        let file = trace.to_str().context("the path of the trace is no text")?;
         let overlay = Shape::default().partitions(self.board.gic, &format!("samples={TRACED_SAMPLES}"));
-        let more = ["-accel", "tcg,thread=single,one-insn-per-tb=on", "-d", events, "-D", file];
-        self.partitions(2, 512, &overlay, &[("bench", &self.image("bench")?)], &more)
+        let images = [("bench", &*self.image("bench")?)];
+        self.partitions(2, 512, &overlay, &images, &tracing(trace)?)
+    }
+
+    /// A trace of the demo's boot, the stamp guest standing for each of its images: what is traced are neither
+    /// copies nor hashes of megabytes.
+    ///
+    /// # Errors
+    /// As for [`Bench::native`].
+    pub fn traced_demo(&self, trace: &Path) -> Result<()> {
+        let stamp = self.image("stamp")?;
+        let images = ["debian-12", "busybox-initrd", "ticker"].map(|name| (name, &*stamp));
+        let bundle = self.folder().join("demo.itb");
+        let packed = pack::with_images(&self.project.demo().join("demo.dtso"), &images)?;
+        write_whole(&bundle, &packed)?;
+        let (board, image) = (self.counting(4, 2048), self.project.hypervisor_image());
+        self.output(&board, &image, Some(&bundle), &tracing(trace)?).map(drop)
     }
 
     /// What Debian's Linux prints at EL1 of the bare board, with one CPU.
@@ -209,6 +223,13 @@ impl<'p> Bench<'p> {
     }
 }
 
+/// What has QEMU write a trace of everything.
+fn tracing(file: &Path) -> Result<[&str; 6]> {
+    let events = "exec,nochain,int,trace:memory_region_ops_read,trace:memory_region_ops_write";
+    let file = file.to_str().context("the path of the trace is no text")?;
+    Ok(["-accel", "tcg,thread=single,one-insn-per-tb=on", "-d", events, "-D", file])
+}
+
 /// Runs it to its end.
 fn output(command: &mut Command) -> Result<String> {
     let whole = std::mem::replace(command, Command::new("true"));
@@ -266,18 +287,20 @@ impl Shape {
             size & 0xffff_ffff
         );
         for other in 0..self.others {
-            let _ = write!(text, "\n{}", stamp_partition(gic, self.cpus + other, 2));
+            let _ = write!(text, "\n{}", stamp_partition(gic, self.cpus + other..self.cpus + other + 1, 2));
         }
         text
     }
 }
 
 /// A partition with the stamp guest, which says when it was entered and powers off.
-pub fn stamp_partition(gic: Gic, cpu: u16, mib: u64) -> String {
+pub fn stamp_partition(gic: Gic, cpus: Range<u16>, mib: u64) -> String {
+    let first = cpus.start;
+    let cpus: Vec<_> = cpus.map(|cpu| reg(gic, cpu)).collect();
     format!(
-        "p{cpu} {{ compatible = \"bulkhead,partition\"; cpus = <{}>; kernel = \"stamp\";\n\
+        "p{first} {{ compatible = \"bulkhead,partition\"; cpus = <{}>; kernel = \"stamp\";\n\
          memory = <0x0 0x40000000 {:#x} {:#x}>; }};",
-        reg(gic, cpu),
+        cpus.join(" "),
         (mib << 20) >> 32,
         (mib << 20) & 0xffff_ffff
     )

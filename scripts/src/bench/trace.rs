@@ -5,7 +5,7 @@
 //! Hints in the guest's text, NOPs to any CPU, tell where a measured stretch begins and ends (guests/bench/src/count.rs).
 
 use super::classes::{self, Classes};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -74,6 +74,29 @@ pub fn read(path: &Path, images: &Images, names: &[String]) -> Result<Trace> {
     }
     ensure!(reader.trace.windows.len() > 1, "the trace shows nothing of the bench guest");
     Ok(reader.trace)
+}
+
+/// The instructions between the end of the first line on the console and the next line's first byte: with the
+/// hypervisor's first word behind it and the board's description to come, all of it is planning.
+///
+/// # Errors
+/// When it cannot be read, or there are no two lines on the console.
+pub fn planning(path: &Path) -> Result<u64> {
+    let file = File::open(path).with_context(|| format!("cannot read the trace {}", path.display()))?;
+    let (mut lines, mut line) = (BufReader::with_capacity(1 << 20, file), String::new());
+    let (mut instructions, mut line_has_ended) = (0, false);
+    while lines.read_line(&mut line)? > 0 {
+        if line.starts_with("Trace ") {
+            instructions += u64::from(line_has_ended);
+        } else if line.contains(" addr 0x9000000 value ") && line.starts_with("memory_region_ops_write") {
+            if line_has_ended {
+                return Ok(instructions);
+            }
+            line_has_ended = line.contains(" value 0xa ");
+        }
+        line.clear();
+    }
+    bail!("the trace shows no two lines on the console")
 }
 
 struct Reader<'a> {

@@ -3,6 +3,7 @@
 
 use super::boards::{Bench, Shape, stamp_partition};
 use super::figures::{self, Figures, Operation, Printed};
+use super::trace;
 use crate::flatten;
 use crate::qemu::Gic;
 use anyhow::{Context, Result, ensure};
@@ -11,6 +12,9 @@ use std::fs;
 
 /// How many partitions the boot is measured with for the budgets.
 const PARTITIONS: [u16; 2] = [1, 4];
+
+/// CPUs of a large board; 123 fit into the first region of redistributors.
+const LARGE: u16 = 128;
 
 /// What a boot says of itself.
 #[derive(Clone, Copy, Debug)]
@@ -27,11 +31,12 @@ pub struct Boot {
 /// When something cannot be built or run.
 pub fn measure(bench: &Bench<'_>) -> Result<Vec<Operation>> {
     let stamp = bench.image("stamp")?;
-    let [one, four] = [boot(bench, PARTITIONS[0], 2, &stamp)?, boot(bench, PARTITIONS[1], 2, &stamp)?];
+    let [one, four] = [boot(bench, PARTITIONS[0], 1, 2, &stamp)?, boot(bench, PARTITIONS[1], 1, 2, &stamp)?];
     let elf = fs::read(bench.hypervisor_elf()).context("cannot read the hypervisor")?;
     let sizes = flatten::flatten(&elf)?.sizes;
     let further = four.memory.saturating_sub(one.memory) / u64::from(PARTITIONS[1] - PARTITIONS[0]);
     let figures = [
+        ("planning-demo", planning(bench)?),
         ("boot-1-partition", one.entry),
         ("boot-4-partitions", four.entry),
         ("memory-1-partition", one.memory),
@@ -46,11 +51,21 @@ pub fn measure(bench: &Bench<'_>) -> Result<Vec<Operation>> {
     Ok(figures.into_iter().map(whole).collect())
 }
 
-/// Boots so many partitions of one CPU, each with `mib` of memory and `image` in it.
-fn boot(bench: &Bench<'_>, partitions: u16, mib: u64, image: &[u8]) -> Result<Boot> {
-    let nodes: Vec<_> = (0..partitions).map(|cpu| stamp_partition(bench.board().gic, cpu, mib)).collect();
-    let board_memory = 512 + u32::try_from(mib)? * u32::from(partitions);
-    let said = bench.partitions(partitions, board_memory, &nodes.join("\n"), &[("stamp", image)], &[])?;
+/// Reading the board, the bundle and the overlay, and planning, for the demo.
+fn planning(bench: &Bench<'_>) -> Result<u64> {
+    let path = bench.folder().join("demo.trace");
+    bench.traced_demo(&path)?;
+    let instructions = trace::planning(&path)?;
+    fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+    Ok(instructions)
+}
+
+/// Boots so many partitions with so many CPUs each, with `mib` of memory and `image` in it.
+fn boot(bench: &Bench<'_>, partitions: u16, cpus: u16, mib: u64, image: &[u8]) -> Result<Boot> {
+    let node = |number| stamp_partition(bench.board().gic, number * cpus..(number + 1) * cpus, mib);
+    let nodes: Vec<_> = (0..partitions).map(node).collect();
+    let memory = 512 + u32::try_from(mib)? * u32::from(partitions);
+    let said = bench.partitions(partitions * cpus, memory, &nodes.join("\n"), &[("stamp", image)], &[])?;
     let entries = captures(&said, r"(?m)^(?:\[p\d+\] )?([0-9a-f]{16})\s*$", 16)?;
     ensure!(
         entries.len() == usize::from(partitions),
@@ -62,6 +77,26 @@ fn boot(bench: &Bench<'_>, partitions: u16, mib: u64, image: &[u8]) -> Result<Bo
     let [heap, image] = [kib(r"heap (\d+) of \d+ KiB used")?, kib(r"(\d+) KiB image")?];
     ensure!(heap > 0 && image > 0, "the hypervisor did not tell its memory:\n{said}");
     Ok(Boot { entry: entries.into_iter().max().unwrap_or_default(), memory: heap + image })
+}
+
+/// Boots a board of [`LARGE`] CPUs, divided between so many partitions.
+fn divided(bench: &Bench<'_>, partitions: u16) -> Result<Boot> {
+    boot(bench, partitions, LARGE / partitions, 2, &bench.image("stamp")?)
+}
+
+/// Whether the 64th partition of a large board costs as much as the 17th: planned, built, audited, started.
+///
+/// # Errors
+/// As for [`measure`], and when it costs a quarter more.
+pub fn grows_linearly(bench: &Bench<'_>) -> Result<()> {
+    let [few, more, most] = [16, 32, 64].map(|partitions| divided(bench, partitions));
+    let [few, more, most] = [few?.entry, more?.entry, most?.entry];
+    let (early, late) = (more.saturating_sub(few) / 16, most.saturating_sub(more) / 32);
+    ensure!(
+        late <= early + early / 4,
+        "the first partitions cost {early} instructions each, the last {late}"
+    );
+    Ok(())
 }
 
 fn captures(text: &str, pattern: &str, radix: u32) -> Result<Vec<u64>> {
@@ -78,7 +113,7 @@ pub struct Scale {
     pub events: Vec<(String, Printed)>,
 }
 
-/// Boots with 1 to 16 partitions (8 with a GICv2), with 128 MiB to 8 GiB of guest memory, and with images of up to 32 MiB;
+/// Boots with 1 to 16 partitions (8 with a GICv2), with up to 64 on a board of 128 CPUs, with 128 MiB to 8 GiB of guest memory, and with images of up to 32 MiB;
 /// and runs the bench with more of everything.
 ///
 /// # Errors
@@ -88,15 +123,18 @@ pub fn scale(bench: &Bench<'_>) -> Result<Scale> {
     let most = if bench.board().gic == Gic::V2 { 8 } else { 32 };
     let mut boots = Vec::new();
     for partitions in [1, 2, 4, 8, 16].into_iter().filter(|count| *count <= most) {
-        boots.push((format!("partitions: {partitions}"), boot(bench, partitions, 2, &stamp)?));
+        boots.push((format!("partitions: {partitions}"), boot(bench, partitions, 1, 2, &stamp)?));
+    }
+    for partitions in [2, 4, 8, 16, 32, 64].into_iter().filter(|_| bench.board().gic == Gic::V3) {
+        boots.push((format!("128 CPUs, partitions: {partitions}"), divided(bench, partitions)?));
     }
     for mib in [128, 512, 2048, 8192] {
-        boots.push((format!("MiB of memory: {mib}"), boot(bench, 1, mib, &stamp)?));
+        boots.push((format!("MiB of memory: {mib}"), boot(bench, 1, 1, mib, &stamp)?));
     }
     for mib in [1, 8, 32] {
         let mut image = stamp.clone();
         image.resize(mib << 20, 0);
-        boots.push((format!("MiB of image: {mib}"), boot(bench, 1, 64, &image)?));
+        boots.push((format!("MiB of image: {mib}"), boot(bench, 1, 1, 64, &image)?));
     }
     let usual = Shape::default();
     let shapes = [

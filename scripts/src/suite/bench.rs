@@ -2,12 +2,18 @@
 //! The instructions that exits cost, against their budgets: a figure that grows by more than 2 % fails.
 
 use super::Scenario;
-use crate::bench;
+use crate::bench::{self, boards::Bench, wholes};
 use crate::qemu::{self, Gic};
 
 /// What is measured.
 pub const SCENARIO: Scenario =
     Scenario { name: "bench", run: |lab| bench::check(lab.project(), lab.board.gic, &lab.board.cpu) };
+
+/// Partitions cost the same, however many there are.
+pub const GROWTH: Scenario = Scenario {
+    name: "64-partitions-on-128-cpus",
+    run: |lab| wholes::grows_linearly(&Bench::new(lab.project(), lab.board.clone())?),
+};
 
 /// The boards that have budgets.
 pub fn boards() -> impl Iterator<Item = qemu::Options> {

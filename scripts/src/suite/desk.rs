@@ -21,6 +21,7 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "check-refuses-what-is-refused", run: mistakes },
     Scenario { name: "a-configuration-changes-no-hypervisor", run: same_hypervisor },
     Scenario { name: "images-in-place", run: images_in_place },
+    Scenario { name: "check-is-quick", run: quick },
 ];
 
 /// The folders of guests that are configurations.
@@ -60,6 +61,29 @@ fn examples(lab: &mut Lab) -> Result<()> {
         machine.kill();
     }
     Ok(())
+}
+
+/// A check is to take 0.2 s at most. The limit here is one of processor time, which other processes do not
+/// lengthen, and five times as much.
+fn quick(lab: &mut Lab) -> Result<()> {
+    const LIMIT: u64 = 1000;
+    for folder in configurations(lab)? {
+        examine_on_enough_cpus(lab, &folder)?;
+        let before = processor_time()?;
+        ensure!(check::examine(lab.project(), &folder, &lab.board)?.is_good(), "{}", folder.display());
+        let took = processor_time()? - before;
+        ensure!(took <= LIMIT, "a check of {} takes {took} ms", folder.display());
+    }
+    Ok(())
+}
+
+/// Milliseconds of a processor that this thread has used (proc(5): fields 14 and 15, in hundredths of a second).
+fn processor_time() -> Result<u64> {
+    let text = fs::read_to_string("/proc/thread-self/stat")?;
+    // The name, in parentheses, may have spaces in it.
+    let fields = text.rsplit(')').next().unwrap_or_default().split_ascii_whitespace();
+    let times = fields.skip(11).take(2).map(str::parse::<u64>);
+    Ok(times.sum::<Result<u64, _>>()? * 10)
 }
 
 /// The example says in its comments how many CPUs it needs; here the first board that has enough is taken.

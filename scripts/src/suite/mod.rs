@@ -107,6 +107,7 @@ fn trials(project: &Project, full: bool) -> Vec<Trial> {
     trials.extend(attack::boards().iter().map(|board| trial(&project, &attack::SCENARIO, board)));
     trials.extend(conformance::boards(full).map(|board| trial(&project, &conformance::SCENARIO, &board)));
     trials.extend(bench::boards().map(|board| trial(&project, &bench::SCENARIO, &board)));
+    trials.push(trial(&project, &bench::GROWTH, &qemu::Options::default()));
     trials
 }
 
