@@ -5,6 +5,7 @@ use crate::build;
 use crate::config::ImageReference;
 use crate::project::Project;
 use anyhow::{Result, bail, ensure};
+use bulkhead_plan::error::nearest;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -39,13 +40,30 @@ pub fn resolve(project: &Project, folder: &Path, reference: &ImageReference) -> 
         }
         searched.push(place);
     }
+    let names = names(project, folder);
+    let near = nearest(image, names.iter().map(String::as_str));
+    let near = near.map(|near| format!(". Did you mean \"{near}\"?"));
     let searched: Vec<_> = searched.iter().map(|place| project.short(place).display().to_string()).collect();
     bail!(
         "partition {partition}: {property} = \"{image}\", but there is no such image: looked for {image} and \
-         {image}.* in {}; our own guests are {}",
+         {image}.* in {}; our own guests are {}{}",
         searched.join(", "),
-        build::guest_names(project).join(", ")
+        build::guest_names(project).join(", "),
+        near.unwrap_or_default()
     )
+}
+
+/// Every name that stands for an image.
+fn names(project: &Project, folder: &Path) -> Vec<String> {
+    let stem = |path: PathBuf| path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+    let own = [folder.to_path_buf(), folder.join("images")].into_iter().flat_map(fs::read_dir).flatten();
+    let own = own.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| {
+        let extension = path.extension().unwrap_or_default().to_string_lossy();
+        path.is_file() && !NOT_IMAGES.contains(&&*extension)
+    });
+    let fetched = project.guest_software().into_iter().flat_map(fs::read_dir).flatten();
+    let fetched = fetched.filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()));
+    own.filter_map(stem).chain(build::guest_names(project)).chain(fetched).collect()
 }
 
 fn in_folder(folder: &Path, reference: &ImageReference) -> Result<Option<PathBuf>> {
@@ -115,5 +133,10 @@ mod tests {
         assert!(error.starts_with("partition linux: kernel = \"no-such-image\", but there is no such image"));
         assert!(error.contains(&folder.path().join("images").display().to_string()), "{error}");
         assert!(error.contains("guest-software") && error.contains("ticker"), "{error}");
+        fs::write(folder.path().join("firmware.elf"), "").unwrap();
+        for (wrong, right) in [("tickr", "ticker"), ("firmwear", "firmware")] {
+            let error = resolve(&project, folder.path(), &reference(wrong)).unwrap_err().to_string();
+            assert!(error.ends_with(&format!("Did you mean \"{right}\"?")), "{error}");
+        }
     }
 }

@@ -7,7 +7,7 @@ use anyhow::Result;
 use bulkhead_host::config::Config;
 use bulkhead_host::machine::Failure;
 use bulkhead_host::project::{Project, write_whole};
-use bulkhead_host::{bench, build, check, new, pack, run, sdcard, show, suite, terminal};
+use bulkhead_host::{bench, build, check, new, pack, qemu, run, sdcard, show, suite, terminal};
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use std::io::stdout;
@@ -43,7 +43,7 @@ Examples:
   cargo bulkhead show guests/demo --guest-dts linux-a    the tree that a guest sees";
 
 const CHECK_HELP: &str = "\
-Compiles, merges and plans with the hypervisor's own code, for the board that `run` would boot with the same
+Compiles, merges and plans with the hypervisor's own code, for the board that `run` would boot with the same \
 options, and shows every mistake where it stands. Exit status: 0 if it boots, 1 if not.
 
 Examples:
@@ -67,17 +67,23 @@ Example:
   cargo bulkhead pack guests/demo -o demo.itb
   mkimage -l demo.itb
 
-An image's name in a partition (kernel, ramdisk) stands for a file NAME or NAME.* in the configuration's
-folder or its images/, for our own guest of that name, or for target/guest-software/NAME.")]
+An image's name in a partition (kernel, ramdisk) stands for a file NAME or NAME.* in the configuration's \
+folder or its images/, for our own guest of that name, or for target/guest-software/NAME.
+
+What `check` would say is said for the board that the options describe, and the bundle is written in any case: \
+it may be for another.")]
     Pack {
         /// A folder with overlays (*.dtso), one overlay, or a bundle
         config: PathBuf,
         /// The bundle to write
         #[arg(long, short, value_name = "FILE")]
         output: PathBuf,
-        /// What guards each image; a bundle that is packed already keeps what it has
-        #[arg(long, value_enum, default_value_t)]
-        hash: pack::Hash,
+        /// What guards each image [default: crc32]
+        #[arg(long, value_enum)]
+        hash: Option<pack::Hash>,
+        /// The board to plan for.
+        #[command(flatten)]
+        board: Box<qemu::Options>,
     },
     /// Make a card that a Raspberry Pi 4 boots a configuration from
     #[command(after_help = "\
@@ -121,7 +127,7 @@ The exit status is 0 if every partition powered itself off.")]
     Run(Box<run::Options>),
     /// Run the system tests
     #[command(after_help = "\
-Each scenario runs on one board, taken in turn, so that every GIC version and CPU model occurs; with --full on all.
+Each scenario runs on one board, taken in turn, so that every GIC version and CPU model occurs; with --full on all. \
 What each test's console said is kept in target/system-tests/NAME/console.log.")]
     Test(suite::Options),
     /// Have a hostile guest attack, seed by seed, while a witness watches
@@ -164,9 +170,10 @@ fn dispatch(arguments: Arguments) -> Result<ExitCode> {
                 build::guest(&project, &name, verbose)?;
             }
         }
-        Command::Pack { config, output, hash } => {
+        Command::Pack { config, output, hash, board } => {
             let bundle = pack::pack_with(&project, &Config::open(&config)?, hash)?;
             write_whole(&output, &bundle)?;
+            check::warn(&project, &config, &board);
         }
         Command::Sdcard(options) => sdcard::sdcard(&project, &options)?,
         Command::Check(options) => {

@@ -59,22 +59,25 @@ impl Loaded {
 /// # Errors
 /// When an overlay does not compile, an image is missing, or a file cannot be read.
 pub fn pack(project: &Project, config: &Config) -> Result<Vec<u8>> {
-    pack_with(project, config, Hash::default())
+    pack_with(project, config, None)
 }
 
-/// Packs the configuration with a hash of one's choice; a bundle that was packed before keeps its own.
+/// Packs the configuration with a hash of one's choice.
 ///
 /// # Errors
-/// As for [`pack`].
-pub fn pack_with(project: &Project, config: &Config, hash: Hash) -> Result<Vec<u8>> {
+/// As for [`pack`], and for a hash where a bundle was packed before, which keeps its own.
+pub fn pack_with(project: &Project, config: &Config, hash: Option<Hash>) -> Result<Vec<u8>> {
     let (folder, files) = match config {
+        Config::Bundle(_) if hash.is_some() => {
+            bail!("a packed bundle keeps the hashes it has: give the configuration in source form");
+        }
         Config::Bundle(file) => {
             return fs::read(file).with_context(|| format!("cannot read {}", file.display()));
         }
         Config::Overlays { folder, files } => (folder, files),
     };
     let gathered = complete(project, folder, files)?;
-    write(&gathered.overlays, &gathered.images, hash)
+    write(&gathered.overlays, &gathered.images, hash.unwrap_or_default())
 }
 
 /// Packs the images alone, for a board whose firmware merges the overlays itself.
@@ -223,10 +226,15 @@ mod tests {
         let mut names: Vec<_> = bundle.image_names().collect();
         names.sort_unstable();
         assert_eq!(names, ["k", "one.dtbo", "r"]);
-        let strong = pack_with(&project, &Config::open(folder.path()).unwrap(), Hash::Sha256).unwrap();
+        let strong = pack_with(&project, &Config::open(folder.path()).unwrap(), Some(Hash::Sha256)).unwrap();
         assert!(strong.windows(6).filter(|bytes| bytes == b"sha256").count() == 3, "one hash an image");
         let bundle = Bundle::parse(&strong, crc32).unwrap();
         assert_eq!(bundle.image("k").unwrap().1, b"kernel");
+        file("one.itb", "");
+        let packed = Config::open(&folder.path().join("one.itb")).unwrap();
+        assert!(pack_with(&project, &packed, None).unwrap().is_empty());
+        let refused = pack_with(&project, &packed, Some(Hash::Crc32)).unwrap_err().to_string();
+        assert!(refused.contains("keeps the hashes"), "{refused}");
     }
 
     #[test]

@@ -77,6 +77,12 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
     })?;
     pass_signals(machine.sender())?;
     let raw = matches!(hands, Hands::User).then(Raw::enter).transpose()?;
+    if matches!(hands, Hands::Nobody) && options.timeout.is_none() {
+        eprintln!(
+            "bulkhead: nobody types: there is neither a terminal nor a session (--play), and no --timeout. \
+             This ends when the board powers off, or by Ctrl-C."
+        );
+    }
     let result = match &hands {
         Hands::Session(session, name) => player::play(&mut machine, session, name).map(drop),
         Hands::User => interactive(&mut machine),

@@ -99,6 +99,9 @@ fn boot(blob: &Blob<'_>, tree: Range<Hpa>) -> Result<&'static System, Refusal> {
     let bundle_bytes = memory::map_constant(bundle_place)?;
 
     let bundle = Bundle::parse(bundle_bytes, crc::best())?.lying_at(bundle_place.start());
+    if bundle_bytes.len() >= 1 << 20 && bundle.is_slow_to_check() {
+        info!("bundle: {} MiB, with SHA hashes to check", bundle_bytes.len() >> 20);
+    }
     let taken = vec![
         (image, "the hypervisor's image"),
         (working, "the hypervisor's working memory"),

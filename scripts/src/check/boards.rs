@@ -18,6 +18,8 @@ pub struct BoardTree {
     pub name: String,
     /// Its flattened tree, as the firmware hands it over.
     pub blob: Vec<u8>,
+    /// Whether it can have more CPUs by an option.
+    pub grows: bool,
 }
 
 /// The tree of the board that `options` describe: the file that `--dtb` names for a board that QEMU does not
@@ -28,17 +30,17 @@ pub struct BoardTree {
 pub fn tree(project: &Project, options: &qemu::Options) -> Result<BoardTree> {
     if let (Some(file), BoardName::QemuVirt) = (&options.dtb, options.board) {
         let blob = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-        return Ok(BoardTree { name: file.display().to_string(), blob });
+        return Ok(BoardTree { name: file.display().to_string(), blob, grows: false });
     }
-    let name = match options.board {
-        BoardName::QemuVirt => "qemu-virt",
-        BoardName::Raspi4b => "raspi4b",
+    let (name, grows) = match options.board {
+        BoardName::QemuVirt => ("qemu-virt", true),
+        BoardName::Raspi4b => ("raspi4b", false),
     };
     let folder = project.target().join("boards");
     let mut command = dump(project, options, &folder)?;
     let kept = folder.join(format!("{name}-{:016x}.dtb", fingerprint(&command)));
     if let Ok(blob) = fs::read(&kept) {
-        return Ok(BoardTree { name: name.into(), blob });
+        return Ok(BoardTree { name: name.into(), blob, grows });
     }
     let fresh = folder.join(format!("{}.dtb", std::process::id()));
     command.arg("-machine").arg(format!("dumpdtb={}", fresh.display()));
@@ -50,7 +52,7 @@ pub fn tree(project: &Project, options: &qemu::Options) -> Result<BoardTree> {
     let blob = blob.with_context(|| format!("QEMU does not make this board: {}", said.trim()))?;
     ensure!(!blob.is_empty(), "QEMU made an empty tree of this board: {}", said.trim());
     write_whole(&kept, &blob)?;
-    Ok(BoardTree { name: name.into(), blob })
+    Ok(BoardTree { name: name.into(), blob, grows })
 }
 
 /// The command line that boots the board, with a kernel and a ramdisk that stand in for ours: where the

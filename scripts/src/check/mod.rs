@@ -115,6 +115,20 @@ pub fn insist(project: &Project, config: &Path, board: &qemu::Options) -> Result
     Ok(())
 }
 
+/// Says of a configuration that was packed what the hypervisor would say on this board.
+pub fn warn(project: &Project, config: &Path, board: &qemu::Options) {
+    let said = examine(project, config, board).and_then(|examined| {
+        print(&examined.sources, &examined.findings)?;
+        Ok((!examined.is_good())
+            .then(|| format!("{} starts nothing of it: {}", examined.board.name, examined.count())))
+    });
+    match said {
+        Ok(None) => {}
+        Ok(Some(sentence)) => eprintln!("packed, but {sentence}"),
+        Err(error) => eprintln!("packed, but not checked: {error:#}"),
+    }
+}
+
 /// The board in a few words.
 #[must_use]
 pub fn summary(tree: &BoardTree, board: &board::Board) -> String {
@@ -210,7 +224,10 @@ impl Examined {
             .unwrap_or_default();
         let locator = Locator::new(overlays, &merged);
         let find = |(problem, severity): &(Problem, Severity)| {
-            let finding = Finding::of(problem, locator.find(problem), *severity);
+            let mut finding = Finding::of(problem, locator.find(problem), *severity);
+            if self.board.grows && problem.rule.starts_with("the board has no CPU") {
+                finding = finding.note("help: `--smp N` gives QEMU's board as many CPUs as you want.");
+            }
             match missing.iter().find(|missing| missing.is_about(problem)) {
                 // More is known here than at boot: where the file was looked for.
                 Some(missing) => finding.note(missing.why.clone()),

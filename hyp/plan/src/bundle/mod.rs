@@ -92,6 +92,21 @@ impl<'a> Bundle<'a> {
         self.images.keys().copied()
     }
 
+    /// Names of the images that are for partitions: all but the overlays of configurations, sorted.
+    pub(crate) fn names_for_partitions(&self) -> impl Iterator<Item = &'a str> {
+        let configurations =
+            self.tree.by_path("/configurations").into_iter().flat_map(|node| node.children());
+        let overlays: Vec<&str> = configurations.flat_map(|node| node.strings("fdt")).collect();
+        self.image_names().filter(move |name| !overlays.contains(name))
+    }
+
+    /// Whether there is a hash that CPUs have no instructions for, or that is not made use of here.
+    #[must_use]
+    pub fn is_slow_to_check(&self) -> bool {
+        let mut hashes = self.images.values().flat_map(|image| self.tree.node(image.node).children());
+        hashes.any(|hash| hash.string("algo").is_some_and(|algorithm| algorithm.starts_with("sha")))
+    }
+
     /// Where the data of an image lies in the file, its hashes not checked.
     #[must_use]
     pub fn place(&self, name: &str) -> Option<Range<usize>> {

@@ -59,9 +59,9 @@ impl<'i, 'a> Images<'i, 'a> {
             let problem = Problem::new(spec.path.clone(), "the bundle has no image of this name")
                 .property(property)
                 .value(format!("\"{name}\""));
-            return Err(match nearest(name, self.bundle.image_names()) {
+            return Err(match nearest(name, self.bundle.names_for_partitions()) {
                 Some(near) => problem.advice(format!("Did you mean \"{near}\"?")),
-                None => problem.advice(format!("It has {}", listed(self.bundle.image_names()))),
+                None => problem.advice(format!("It has {}", listed(self.bundle.names_for_partitions()))),
             });
         }
         let image = self.bundle.image(name);

@@ -62,9 +62,11 @@ pub(super) fn assign(
                 }
                 Some(pieces) => pieces,
                 None => {
+                    let alone = "; one number alone is a size, and has an address in front of it in a pair";
+                    let alone = if wish.at.is_none() { alone } else { "" };
                     errors.push(
                         problem("the board has not so much free memory left".into())
-                            .advice(format!("{} MiB are left", free.total() >> 20)),
+                            .advice(format!("{} MiB are left{alone}", free.total() >> 20)),
                     );
                     continue;
                 }
