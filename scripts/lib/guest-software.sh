@@ -1,30 +1,49 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: Apache-2.0 OR MIT
-# What runs inside partitions and is not ours: Debian's arm64 kernels, BusyBox and U-Boot, each one file
-# in target/guest-software, and the initial ramdisks: one of BusyBox and guests/software, and that one with
-# the modules behind it that drive a virtio disk and network.
+# What runs inside partitions and is not ours: Debian's arm64 kernels, BusyBox (that of armhf too, for the tests
+# of AArch32) and U-Boot, each one file in target/guest-software; modules of that kernel, as archives to go behind
+# an initial ramdisk; and the ramdisks: one of BusyBox and guests/software, and that one with the modules behind it
+# that drive a virtio disk and network.
 
 GUEST_SOFTWARE=$ROOT/target/guest-software
 GUEST_RECIPES=$ROOT/guests/software
 GUEST_CODENAME=bookworm # Debian 12
 
 # Name of the file, how it is taken out of its package, release to prefer (- for none: the newest of
-# main, updates and security), package, path inside the package.
+# main, updates and security), architecture, package, path inside the package.
 GUEST_PIECES="
-debian-12            kernel -                         linux-image-arm64 ./boot/vmlinuz-*
-debian-12-backports  kernel $GUEST_CODENAME-backports linux-image-arm64 ./boot/vmlinuz-*
-bcm2711-rpi-4-b.dtb  file   $GUEST_CODENAME-backports linux-image-arm64 ./usr/lib/linux-image-*/broadcom/bcm2711-rpi-4-b.dtb
-u-boot               file   -                         u-boot-qemu       ./usr/lib/u-boot/qemu_arm64/u-boot.bin
-busybox              file   -                         busybox-static    ./bin/busybox
-virtio-modules       modules -                        linux-image-arm64 -
+debian-12            kernel  -                         arm64 linux-image-arm64 ./boot/vmlinuz-*
+debian-12-backports  kernel  $GUEST_CODENAME-backports arm64 linux-image-arm64 ./boot/vmlinuz-*
+bcm2711-rpi-4-b.dtb  file    $GUEST_CODENAME-backports arm64 linux-image-arm64 ./usr/lib/linux-image-*/broadcom/bcm2711-rpi-4-b.dtb
+u-boot               file    -                         arm64 u-boot-qemu       ./usr/lib/u-boot/qemu_arm64/u-boot.bin
+busybox              file    -                         arm64 busybox-static    ./bin/busybox
+busybox-armhf        file    $GUEST_CODENAME           armhf busybox-static    ./bin/busybox
+virtio-modules       modules -                         arm64 linux-image-arm64 -
+watchdog-modules     modules -                         arm64 linux-image-arm64 -
 "
 
-# The modules of virtio-modules, in the order in which they load: transport, disk, network, file system.
-GUEST_MODULES="
-drivers/virtio/virtio_mmio drivers/block/virtio_blk
-net/core/failover drivers/net/net_failover drivers/net/virtio_net
-lib/crc16 fs/mbcache fs/jbd2/jbd2 crypto/crc32c_generic fs/ext4/ext4
-"
+# These are of one build.
+GUEST_KERNEL=(debian-12 virtio-modules watchdog-modules)
+
+# guest_suites ARCHITECTURE: where its packages come from.
+guest_suites() {
+    case $1 in
+    arm64) echo "$GUEST_CODENAME" "$GUEST_CODENAME"-{updates,security,backports} ;;
+    armhf) echo "$GUEST_CODENAME" ;;
+    esac
+}
+
+# guest_module_names NAME: the modules of NAME, in the order in which they load.
+guest_module_names() {
+    case $1 in
+    virtio-modules) # transport, disk, network, file system
+        echo drivers/virtio/virtio_mmio drivers/block/virtio_blk \
+            net/core/failover drivers/net/net_failover drivers/net/virtio_net \
+            lib/crc16 fs/mbcache fs/jbd2/jbd2 crypto/crc32c_generic fs/ext4/ext4
+        ;;
+    watchdog-modules) echo drivers/watchdog/sbsa_gwdt ;;
+    esac
+}
 
 # guest_version NAME: what the file NAME was made of; nothing if it is not there.
 guest_version() {
@@ -47,49 +66,50 @@ guest_software_missing() {
     while read -r name rest; do
         if [[ -n $name && -z $(guest_version "$name") ]]; then echo "$name"; fi
     done <<<"$GUEST_PIECES"
-    # A kernel takes the modules of its own build only.
-    if [[ -n $(guest_version virtio-modules) && $(guest_version virtio-modules) != "$(guest_version debian-12)" ]]; then
-        printf '%s\n' debian-12 virtio-modules
+    # A kernel takes the modules of its own build only: they come together.
+    if [[ $(for name in "${GUEST_KERNEL[@]}"; do printf '%s\n' "$(guest_version "$name")"; done | sort -u | wc -l) != 1 ]]; then
+        printf '%s\n' "${GUEST_KERNEL[@]}"
     fi
     if [[ $(guest_version busybox-initrd) != "$(initrd_recipe)" ]]; then echo busybox-initrd; fi
     if [[ $(guest_version virtio-initrd) != "$(virtio_initrd_recipe)" ]]; then echo virtio-initrd; fi
 }
 
 guest_software_setup() {
-    local missing name kind suite package path
+    local missing name kind suite arch package path suites listed=
     missing=" $(guest_software_missing | tr '\n' ' ')"
     mkdir -p "$GUEST_SOFTWARE"
-    if grep -qvE '^ *((busybox|virtio)-initrd *)*$' <<<"$missing"; then
-        apt_find_debian
-        say "guest software: Debian 12's arm64 package lists, in a private apt state (no foreign architecture is added to this machine)"
-        apt_state guest arm64 "$GUEST_CODENAME" "$GUEST_CODENAME"-{updates,security,backports}
-        apt_update guest || die "the arm64 package lists of $GUEST_CODENAME did not come: check the network and run scripts/setup again"
-        while read -r name kind suite package path; do
-            if [[ -n $name && $missing == *" $name "* ]]; then
-                guest_piece "$name" "$kind" "${suite#-}" "$package" "$path"
-            fi
-        done <<<"$GUEST_PIECES"
-        rm -f "$APT_STATES"/guest/archives/*.deb
-    fi
+    while read -r name kind suite arch package path; do
+        if [[ -z $name || $missing != *" $name "* ]]; then continue; fi
+        if [[ $listed != *" $arch "* ]]; then
+            apt_find_debian
+            say "guest software: Debian 12's $arch package lists, in a private apt state (no foreign architecture is added to this machine)"
+            read -ra suites < <(guest_suites "$arch")
+            apt_state "guest-$arch" "$arch" "${suites[@]}"
+            apt_update "guest-$arch" || die "the $arch package lists of $GUEST_CODENAME did not come: check the network and run scripts/setup again"
+            listed+=" $arch "
+        fi
+        guest_piece "$name" "$kind" "${suite#-}" "guest-$arch" "$package" "$path"
+    done <<<"$GUEST_PIECES"
+    rm -f "$APT_STATES"/guest-*/archives/*.deb
     if [[ $(guest_version busybox-initrd) != "$(initrd_recipe)" ]]; then guest_initrd; fi
     if [[ $(guest_version virtio-initrd) != "$(virtio_initrd_recipe)" ]]; then guest_virtio_initrd; fi
     say "guest software in target/guest-software:"
     sed 's/^/    /' "$GUEST_SOFTWARE/versions"
 }
 
-# guest_piece NAME KIND SUITE PACKAGE PATH: a row of the table.
+# guest_piece NAME KIND SUITE STATE PACKAGE PATH: a row of the table, by an apt state.
 guest_piece() {
-    local name=$1 kind=$2 suite=$3 package=$4 path=$5 version size deb new=$GUEST_SOFTWARE/.$1.new
+    local name=$1 kind=$2 suite=$3 state=$4 package=$5 path=$6 version size deb new=$GUEST_SOFTWARE/.$1.new
     if [[ $package == linux-image-arm64 ]]; then # names the newest kernel's package
-        package=$(apt_field guest "$suite" "$package" Depends | sed 's/[ ,].*//')
+        package=$(apt_field "$state" "$suite" "$package" Depends | sed 's/[ ,].*//')
     fi
-    version=$(apt_field guest "$suite" "${package:-none}" Version)
-    size=$(apt_field guest "$suite" "${package:-none}" Size)
-    [[ -n $version ]] || die "${suite:-$GUEST_CODENAME} offers no package $package for arm64, which $name comes from"
+    version=$(apt_field "$state" "$suite" "${package:-none}" Version)
+    size=$(apt_field "$state" "$suite" "${package:-none}" Size)
+    [[ -n $version ]] || die "${suite:-$GUEST_CODENAME} offers no package $package for ${state#guest-}, which $name comes from"
     say "  $name: from $package $version ($((size / 1000000 + 1)) MB)"
-    deb=$(apt_fetch guest "$package" "$version")
+    deb=$(apt_fetch "$state" "$package" "$version")
     if [[ $kind == modules ]]; then
-        guest_modules "$deb" "$new"
+        guest_modules "$name" "$deb" "$new"
     else
         dpkg-deb --fsys-tarfile "$deb" | tar -x -O --wildcards "$path" >"$new"
         [[ -s $new ]] || die "$package $version holds no file $path"
@@ -129,21 +149,22 @@ guest_done() {
     mv "$versions.new" "$versions"
 }
 
-# guest_modules DEB FILE: the modules of a kernel's package as an archive to go behind an initial ramdisk.
+# guest_modules NAME DEB FILE: modules of a kernel's package as an archive to go behind an initial ramdisk.
 guest_modules() {
-    local folder module names=()
+    local folder module modules names=()
     folder=$(mktemp -d)
-    for module in $GUEST_MODULES; do names+=("./lib/modules/*/kernel/$module.ko"); done
-    dpkg-deb --fsys-tarfile "$1" | tar -x -C "$folder" --wildcards "${names[@]}"
+    modules=$(guest_module_names "$1")
+    for module in $modules; do names+=("./lib/modules/*/kernel/$module.ko"); done
+    dpkg-deb --fsys-tarfile "$2" | tar -x -C "$folder" --wildcards "${names[@]}"
     {
         printf 'dir /lib 755\ndir /lib/modules 755\nfile /lib/modules/order 644 order\n'
-        for module in $GUEST_MODULES; do
+        for module in $modules; do
             mv "$folder"/lib/modules/*/kernel/"$module.ko" "$folder"
             echo "file /lib/modules/${module##*/}.ko 644 ${module##*/}.ko"
             echo "${module##*/}.ko" >>"$folder/order"
         done
     } >"$folder/list"
-    newc_archive "$folder/list" "$folder" | gzip -9n >"$2"
+    newc_archive "$folder/list" "$folder" | gzip -9n >"$3"
     rm -r "$folder"
 }
 

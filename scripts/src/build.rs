@@ -95,7 +95,20 @@ fn report(project: &Project, image: &Path, sizes: Sizes, verbose: bool) {
     }
 }
 
+/// Builds our program `name` for Linux guests (the crate `guests/NAME`), and says where its ELF file is.
+///
+/// # Errors
+/// When cargo fails: it has said why.
+pub fn linux_program(project: &Project, name: &str) -> Result<PathBuf> {
+    compile(project, &format!("guest-{name}"), name)
+}
+
 fn bare_metal(project: &Project, package: &str, program: &str, image: &Path) -> Result<Sizes> {
+    flatten_into(&compile(project, package, program)?, image)
+}
+
+/// Builds a program; gives its ELF file.
+fn compile(project: &Project, package: &str, program: &str) -> Result<PathBuf> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.current_dir(project.root()).env("CARGO_TARGET_DIR", project.target());
@@ -113,7 +126,7 @@ fn bare_metal(project: &Project, package: &str, program: &str, image: &Path) -> 
          if the target is missing, scripts/setup brings it"
     );
     let _ = fs::rename(begun, stamp);
-    flatten_into(&elf, image)
+    Ok(elf)
 }
 
 /// Makes the program an image; an image that is right already is not touched.

@@ -28,12 +28,12 @@ fn mortal(name: &'static str, cpu: u32, manner: &str, more: &str) -> Partition {
 }
 
 /// The guest that counts, faster than seconds.
-fn witness(cpu: u32) -> Partition {
+pub(super) fn witness(cpu: u32) -> Partition {
     Partition { more: "bootargs = \"hz=50\";".into(), ..Partition::ticker(cpu) }
 }
 
 /// Ends the witness, who has seen every tick, one behind the other, and all of each line.
-fn witness_lost_nothing(machine: &mut Machine) -> Result<usize> {
+pub(super) fn witness_lost_nothing(machine: &mut Machine) -> Result<usize> {
     machine.forget("ticker");
     wait(machine, "ticker", "^tick ", 20)?;
     machine.type_keys("ticker", b"q")?;

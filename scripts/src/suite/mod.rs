@@ -17,6 +17,7 @@ mod raspi;
 mod refusals;
 mod scenarios;
 mod shell;
+mod strain;
 mod stress;
 
 use crate::project::Project;
@@ -92,7 +93,7 @@ fn trials(project: &Project, full: bool) -> Vec<Trial> {
     let boards = boards();
     let scenarios =
         scenarios::ALL.iter().chain(life::ALL).chain(examples::ALL).chain(refusals::ALL).chain(desk::ALL);
-    let scenarios = scenarios.chain(branches::ALL).chain(stress::ALL);
+    let scenarios = scenarios.chain(branches::ALL).chain(stress::ALL).chain(strain::ALL);
     let mut trials = Vec::new();
     for (index, scenario) in scenarios.enumerate() {
         let chosen = if full { boards.as_slice() } else { &boards[index % boards.len()..][..1] };
@@ -100,9 +101,11 @@ fn trials(project: &Project, full: bool) -> Vec<Trial> {
             trials.push(trial(&project, scenario, board));
         }
     }
-    // Long ones, on one board of each GIC.
-    let long = boards.iter().take(if full { 2 } else { 0 });
-    trials.extend(long.flat_map(|board| life::LONG.iter().map(|scenario| trial(&project, scenario, board))));
+    // On one board of each GIC, the long ones with `--full` alone.
+    let long = life::LONG.iter().chain(strain::LONG).filter(|_| full);
+    for scenario in strain::EACH_GIC.iter().chain(long) {
+        trials.extend(boards.iter().take(2).map(|board| trial(&project, scenario, board)));
+    }
     trials.extend(raspi::chosen().map(|scenario| trial(&project, scenario, &raspi::board())));
     trials.extend(attack::boards().iter().map(|board| trial(&project, &attack::SCENARIO, board)));
     trials.extend(conformance::boards(full).map(|board| trial(&project, &conformance::SCENARIO, &board)));

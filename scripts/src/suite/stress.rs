@@ -17,8 +17,9 @@ pub const ALL: &[Scenario] = &[
 ];
 
 /// What a kernel says that is not well.
-fn complaints(machine: &mut Machine) -> Result<()> {
-    let search = "dmesg | grep -E 'WARN|BUG|stall|lockup|Oops|Call trace' | head -n 20";
+pub(super) fn complaints(machine: &mut Machine) -> Result<()> {
+    let search =
+        "dmesg | grep -E 'WARN|BUG|stall|lockup|Oops|Call trace|clocksource.*(unstable|skew)' | head -n 20";
     let found = command(machine, "linux", search, 30)?;
     ensure!(found.is_empty(), "the kernel complains: {}", found.join("\n"));
     Ok(())
