@@ -33,6 +33,10 @@ const PRIORITY: u8 = 0xa0;
 
 /// What EL2 needs of an interrupt controller, on the CPU that calls.
 pub trait Controller {
+    /// Whether each CPU has triggers of its own for its private peripheral interrupts. If not, they stay as they are,
+    /// for what one partition sets would hold for all.
+    const PRIVATE_TRIGGERS: bool;
+
     /// Acknowledges the highest-priority pending interrupt: the raw value of the acknowledge register,
     /// whose low bits are the INTID (1020 and up: none).
     fn acknowledge(&self) -> u32;
@@ -117,8 +121,10 @@ pub trait Controller {
     fn set_trigger(&self, cpu: CpuIndex, id: IntId, trigger: Trigger) -> Trigger {
         let (register, edge) = (offset::CONFIGURATION + id.get() as usize / 16 * 4, 2 << (id.get() % 16 * 2));
         let bank = self.bank(cpu, id);
-        let others = bank.read32(register) & !edge;
-        bank.write32(register, if trigger == Trigger::Edge { others | edge } else { others });
+        if Self::PRIVATE_TRIGGERS || !id.is_private() {
+            let others = bank.read32(register) & !edge;
+            bank.write32(register, if trigger == Trigger::Edge { others | edge } else { others });
+        }
         if bank.read32(register) & edge != 0 { Trigger::Edge } else { Trigger::Level }
     }
 

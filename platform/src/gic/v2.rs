@@ -89,6 +89,10 @@ const fn decode_list(value: u32) -> u64 {
 }
 
 impl Controller for GicV2 {
+    // The architecture banks GICD_ICFGR1 where it can be written at all (IHI 0048B.b, 4.3.13). GIC-400 has it fixed,
+    // and QEMU's model keeps one trigger of an interrupt for all CPUs.
+    const PRIVATE_TRIGGERS: bool = false;
+
     #[inline(always)]
     fn acknowledge(&self) -> u32 {
         self.cpu_interface.read32(GICC_IAR)
@@ -216,6 +220,7 @@ fn store_barrier() {
 mod tests {
     use super::*;
     use crate::mmio::fake::Fake;
+    use bulkhead_types::Trigger;
 
     /// With one security state, interrupts that firmware put into group 1 would never come: bit 0 of
     /// GICC_CTLR lets in group 0 then.
@@ -229,6 +234,21 @@ mod tests {
         let gic = GicV2::new(distributor.registers(), interface.registers(), hypervisor.registers());
         gic.start_cpu(CpuIndex(0));
         assert_eq!([0, 4].map(|word| distributor.get(offset::GROUP + word)), [0, 0]);
+    }
+
+    /// QEMU has one trigger of a private interrupt for all CPUs: one partition's would be its neighbour's.
+    #[test]
+    fn private_triggers_stay() {
+        let distributor = Fake::<0x1000>::new();
+        let (interface, hypervisor) = (Fake::<0x800>::new(), Fake::<0x80>::new());
+        let gic = GicV2::new(distributor.registers(), interface.registers(), hypervisor.registers());
+        for (id, trigger, register, value) in
+            [(27, Trigger::Level, 0xc04, 0), (40, Trigger::Edge, 0xc08, 2 << 16)]
+        {
+            let id = IntId::new(id).unwrap();
+            assert_eq!(gic.set_trigger(CpuIndex(0), id, Trigger::Edge), trigger);
+            assert_eq!(distributor.get(register), value);
+        }
     }
 
     #[test]

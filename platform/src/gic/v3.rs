@@ -127,6 +127,8 @@ fn wait_while(registers: Registers, offset: usize, bit: u32) {
 }
 
 impl Controller for GicV3 {
+    const PRIVATE_TRIGGERS: bool = true;
+
     #[inline(always)]
     fn acknowledge(&self) -> u32 {
         let id = read!("S3_0_C12_C12_0") as u32;
