@@ -6,6 +6,7 @@
 
 pub mod attack;
 mod bench;
+mod book;
 mod branches;
 mod broken;
 mod conformance;
@@ -110,7 +111,8 @@ fn trials(project: &Project, full: bool) -> Vec<Trial> {
     trials.extend(attack::boards().iter().map(|board| trial(&project, &attack::SCENARIO, board)));
     trials.extend(conformance::boards(full).map(|board| trial(&project, &conformance::SCENARIO, &board)));
     trials.extend(bench::boards().map(|board| trial(&project, &bench::SCENARIO, &board)));
-    trials.push(trial(&project, &bench::GROWTH, &qemu::Options::default()));
+    let once = [&bench::GROWTH].into_iter().chain(book::ALL);
+    trials.extend(once.map(|scenario| trial(&project, scenario, &qemu::Options::default())));
     trials
 }
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What works: guests boot, run side by side, end and start again, each alone.
 
-use super::Scenario;
 use super::lab::{Lab, Partition};
 use super::shell::{command, interrupts, power_off, prompt, wait};
+use super::{Scenario, book};
 use crate::board::Board;
 use crate::config::Config;
 use crate::machine::Machine;
@@ -48,7 +48,7 @@ fn demo(lab: &mut Lab) -> Result<()> {
     let session = play::parse(&fs::read_to_string(&path)?)?;
     let mut machine = lab.boot_bundle(Some(&pack::pack(lab.project(), &config)?))?;
     player::play(&mut machine, &session, "demo.play")?;
-    Ok(())
+    book::demo_in_readme(lab, &machine)
 }
 
 /// A minute of work for every CPU, and of messages between them.
@@ -103,16 +103,16 @@ fn u_boot(lab: &mut Lab) -> Result<()> {
     const U_BOOT: usize = 0x4800_0000;
     const ALIGN: usize = 2 << 20;
     let mut image = lab.guest_software("u-boot")?;
-    let mut append = |name: &str| -> Result<(usize, usize)> {
-        let bytes = lab.guest_software(name)?;
+    let mut append = |bytes: Vec<u8>| {
         image.resize(image.len().next_multiple_of(ALIGN), 0);
         let place = U_BOOT + image.len();
         image.extend_from_slice(&bytes);
-        Ok((place, bytes.len()))
+        (place, bytes.len())
     };
-    let (ramdisk, size) = append("busybox-initrd")?;
+    let (ramdisk, size) = append(lab.guest_software("busybox-initrd")?);
+    let (bundle, _) = append(lab.pack(&[Partition::ticker(0)])?);
     // Last, for it takes more room in memory than in the file.
-    let (kernel, _) = append(DEBIAN)?;
+    let (kernel, _) = append(lab.guest_software(DEBIAN)?);
     lab.file("u-boot-and-linux", &image)?;
 
     let u_boot = Partition {
@@ -129,6 +129,14 @@ fn u_boot(lab: &mut Lab) -> Result<()> {
     wait(&mut machine, "u-boot", "Hit any key to stop autoboot", 60)?;
     machine.type_keys("u-boot", b" ")?;
     wait(&mut machine, "u-boot", "^=> ", 60)?;
+    // A bundle of ours is a FIT image, of which U-Boot checks the hashes and copies an image.
+    let load = ("imxtract", "ticker 5f000000");
+    for (command, rest, answer) in
+        [("iminfo", "", r"\(ticker\): crc32\+"), (load.0, load.1, "Loading part 0 ... OK")]
+    {
+        machine.type_line("u-boot", &format!("{command} {bundle:x} {rest}"))?;
+        wait(&mut machine, "u-boot", answer, 30)?;
+    }
     machine.type_line("u-boot", &format!("booti {kernel:x} {ramdisk:x}:{size:x} $fdtcontroladdr"))?;
     let outcome = wait(&mut machine, "u-boot", "^linux: Linux .* 2 CPUs|^ERROR.*", 120)?;
     ensure!(outcome[0].starts_with("linux"), "booti: {}", outcome[0]);
