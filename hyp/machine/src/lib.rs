@@ -24,6 +24,7 @@ extern crate std;
 pub mod console;
 pub mod gic;
 pub mod instruction;
+pub mod limiter;
 pub mod psci;
 pub mod smccc;
 pub mod syndrome;
