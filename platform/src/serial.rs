@@ -49,7 +49,13 @@ impl Serial {
 
     /// Sends a byte, waiting for room. A transmitter that never drains is given up after a while, so
     /// that a dead port cannot stop the board.
+    #[inline(always)]
     pub fn send(&mut self, byte: u8) {
+        if self.has_room() { self.write(byte) } else { self.wait_and_send(byte) }
+    }
+
+    #[inline(never)]
+    fn wait_and_send(&mut self, byte: u8) {
         // At 115,200 baud a byte leaves in 87 µs; a register read takes 50 ns or more.
         for _ in 0..100_000 {
             if self.has_room() {

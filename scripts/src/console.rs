@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The bytes of the board's one serial line, taken apart into lines that have an owner.
 //!
-//! The hypervisor sends every line as `[NAME] text\r\n`, NAME a partition or `bulkhead`. The unfinished
+//! The hypervisor sends every line as `[NAME] text\r\n`, NAME a partition or `bulkhead`; its own text begins with time
+//! and CPU. The unfinished
 //! line of the partition in focus (a prompt, an echo) comes as it grows; when another line has to come
 //! between, the hypervisor takes it back with `\r\x1b[K` and sends it again, prefix and all, behind
 //! that line. Before the hypervisor speaks, firmware may send lines without a prefix.
@@ -10,6 +11,21 @@
 pub const HYPERVISOR: &str = "bulkhead";
 
 const LONGEST_NAME: usize = 63;
+
+/// A line of the hypervisor without its time and CPU: `   0.012345 cpu0 text`; until the CPU is known, without that.
+#[must_use]
+pub fn unstamped(line: &str) -> &str {
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let Some((time, rest)) = line.trim_start().split_once(' ') else { return line };
+    if !time.split_once('.').is_some_and(|(seconds, rest)| digits(seconds) && rest.len() == 6 && digits(rest))
+    {
+        return line;
+    }
+    match rest.strip_prefix("cpu").and_then(|cpu| cpu.split_once(' ')) {
+        Some((number, text)) if digits(number) => text,
+        _ => rest,
+    }
+}
 
 /// What the next bytes mean. A line is `Begin`, any number of `Text`, and `End` or `Erase`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -278,6 +294,16 @@ mod tests {
             parse(b"[a] 10%\r\x1b[K20%\r\n"),
             [begin("a"), text("10%"), Event::Erase, begin("a"), text("20%"), Event::End]
         );
+    }
+
+    #[test]
+    fn a_stamp_is_taken_off() {
+        assert_eq!(unstamped("   0.012345 cpu0 a: started"), "a: started");
+        assert_eq!(unstamped("99999.000001 cpu15   b| 1.000000 cpu1 x"), "  b| 1.000000 cpu1 x");
+        assert_eq!(unstamped("   0.012345 Bulkhead 0.1.0"), "Bulkhead 0.1.0");
+        for other in ["a: started", "  a| x", "1.5 cpu0 x", "", "0.012345", "x.012345 cpu0 y"] {
+            assert_eq!(unstamped(other), other);
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@
 //! | [`machine`] | a running board: wait, type, end, and the verdict |
 //! | [`play`], [`player`] | the session language and its interpreter |
 //! | [`display`], [`terminal`] | what the user sees and types |
+//! | [`door`], [`stats`] | a way in to a board that runs, and what its monitor answers |
 //! | [`run`], [`suite`], [`bench`] | the commands `run`, `test` and `attack`, and `bench` |
 
 #![forbid(unsafe_code)]
@@ -25,6 +26,7 @@ pub mod check;
 pub mod config;
 pub mod console;
 pub mod display;
+pub mod door;
 pub mod dts;
 pub mod flatten;
 pub mod images;
@@ -39,6 +41,7 @@ pub mod raspi;
 pub mod run;
 pub mod sdcard;
 pub mod show;
+pub mod stats;
 pub mod suite;
 pub mod terminal;
 pub mod transcript;

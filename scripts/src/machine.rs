@@ -9,13 +9,14 @@ pub use failure::Failure;
 
 use crate::board::{Board, State};
 use crate::console::{Event, HYPERVISOR, Parser};
-use crate::display::Display;
+use crate::display::{Display, Lines};
 use crate::qemu::Process;
 use crate::transcript::{Found, Mark, Stream, Transcript};
 use anyhow::Result;
 use regex::Regex;
 use std::collections::BTreeMap;
 use std::io::Read;
+use std::os::unix::net::UnixStream;
 use std::process::{ChildStdin, Command};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
@@ -41,6 +42,10 @@ pub enum Message {
     Keys(Vec<u8>),
     /// This process was sent a signal.
     Signal(i32),
+    /// Somebody wants to hear the console, and to press keys.
+    Visitor(UnixStream),
+    /// What a visitor pressed.
+    Pressed(Vec<u8>),
 }
 
 /// What [`Machine::pump`] has seen.
@@ -169,6 +174,11 @@ impl Machine {
                 Ok(Pumped::Closed)
             }
             Ok(Message::Keys(keys)) => Ok(Pumped::Keys(keys)),
+            Ok(Message::Visitor(visitor)) => {
+                self.let_in(visitor);
+                Ok(Pumped::Output)
+            }
+            Ok(Message::Pressed(keys)) => self.send(&keys).map(|()| Pumped::Output),
             Ok(Message::Signal(number)) => Err(Failure::Signal(number)),
             Err(RecvTimeoutError::Timeout) => match self.limit {
                 Some(limit) if self.started.elapsed() >= limit => {
@@ -177,6 +187,21 @@ impl Machine {
                 _ => Ok(Pumped::Quiet),
             },
         }
+    }
+
+    /// Shows the console to a visitor from now on, and passes on what comes from there.
+    fn let_in(&mut self, visitor: UnixStream) {
+        let Ok(mut keys) = visitor.try_clone() else { return };
+        self.displays.push(Box::new(Lines::plain(visitor)));
+        let sender = self.sender();
+        thread::spawn(move || {
+            let mut buffer = [0; 64];
+            while let Ok(count) = keys.read(&mut buffer) {
+                if count == 0 || sender.send(Message::Pressed(buffer[..count].to_vec())).is_err() {
+                    break;
+                }
+            }
+        });
     }
 
     fn events(&mut self, events: &[Event]) {

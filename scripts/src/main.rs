@@ -7,7 +7,7 @@ use anyhow::Result;
 use bulkhead_host::config::Config;
 use bulkhead_host::machine::Failure;
 use bulkhead_host::project::{Project, write_whole};
-use bulkhead_host::{bench, build, check, new, pack, qemu, run, sdcard, show, suite, terminal};
+use bulkhead_host::{bench, build, check, new, pack, qemu, run, sdcard, show, stats, suite, terminal};
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use std::io::stdout;
@@ -125,6 +125,14 @@ On a terminal the keyboard goes to the partition in focus. Ctrl-] and then
 Without a terminal the configuration's own *.play session is played, if it has one.
 The exit status is 0 if every partition powered itself off.")]
     Run(Box<run::Options>),
+    /// Ask the monitor of a running board who runs, and what for each vCPU leaves its guest
+    #[command(after_help = "\
+Examples:
+  cargo bulkhead stats                         the board that `cargo bulkhead run` runs
+  cargo bulkhead stats /dev/ttyUSB0 --json     one at a serial port that no other program reads
+
+It presses Ctrl-] l and Ctrl-] t; docs/operating.md explains the answer.")]
+    Stats(stats::Options),
     /// Run the system tests
     #[command(after_help = "\
 Each scenario runs on one board, taken in turn, so that every GIC version and CPU model occurs; with --full on all. \
@@ -191,6 +199,7 @@ fn dispatch(arguments: Arguments) -> Result<ExitCode> {
             clap_complete::generate(shell, &mut Arguments::command(), "bulkhead", &mut stdout());
         }
         Command::Run(options) => run::run(&project, &options)?,
+        Command::Stats(options) => stats::stats(&project, &options)?,
         Command::Test(options) => {
             if !suite::test(&project, &options)? {
                 return Ok(ExitCode::FAILURE);

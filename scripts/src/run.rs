@@ -4,6 +4,7 @@
 use crate::board::Fault;
 use crate::config::Config;
 use crate::display::{Display, Lines, Terminal};
+use crate::door::Door;
 use crate::machine::{ESCAPE, Failure, Machine, Message, Pumped};
 use crate::play::{self, Session};
 use crate::player;
@@ -76,6 +77,8 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
         eprintln!("qemu: {line}")
     })?;
     pass_signals(machine.sender())?;
+    // Without it the board runs as well.
+    let _door = Door::open(project, machine.sender()).map_err(|error| eprintln!("bulkhead: {error:#}"));
     let raw = matches!(hands, Hands::User).then(Raw::enter).transpose()?;
     if matches!(hands, Hands::Nobody) && options.timeout.is_none() {
         eprintln!(

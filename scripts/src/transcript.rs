@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What each partition has said, and the search for a pattern in what it said since a mark.
 
-use crate::console::{Event, HYPERVISOR, clean};
+use crate::console::{Event, HYPERVISOR, clean, unstamped};
 use regex::Regex;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -21,6 +21,8 @@ pub struct Transcript {
 pub struct Stream {
     lines: Vec<Line>,
     unfinished: Vec<u8>,
+    /// Its lines begin with time and CPU, which are left out.
+    stamped: bool,
 }
 
 /// A complete line.
@@ -56,7 +58,9 @@ impl Transcript {
         match event {
             Event::Begin(owner) => {
                 let owner = owner.clone().unwrap_or_default();
-                self.streams.entry(owner.clone()).or_default().unfinished.clear();
+                let stream = self.streams.entry(owner.clone()).or_default();
+                stream.unfinished.clear();
+                stream.stamped = owner == HYPERVISOR;
                 self.current = Some(owner);
                 None
             }
@@ -82,7 +86,8 @@ impl Transcript {
 
     fn complete(&mut self, at: Duration) -> Option<(&str, &Line)> {
         let (owner, stream) = (self.current.as_ref()?, self.streams.get_mut(self.current.as_ref()?)?);
-        let text = clean(&std::mem::take(&mut stream.unfinished));
+        let text = stream.unfinished();
+        stream.unfinished.clear();
         stream.lines.push(Line { at, text });
         Some((owner, stream.lines.last()?))
     }
@@ -90,7 +95,7 @@ impl Transcript {
     /// What `owner` has said; nothing so far is an empty stream.
     #[must_use]
     pub fn of(&self, owner: &str) -> &Stream {
-        static NOTHING: Stream = Stream { lines: Vec::new(), unfinished: Vec::new() };
+        static NOTHING: Stream = Stream { lines: Vec::new(), unfinished: Vec::new(), stamped: false };
         self.streams.get(owner).unwrap_or(&NOTHING)
     }
 
@@ -111,7 +116,8 @@ impl Stream {
     /// The line that has not ended yet.
     #[must_use]
     pub fn unfinished(&self) -> String {
-        clean(&self.unfinished)
+        let text = clean(&self.unfinished);
+        if self.stamped { unstamped(&text).to_owned() } else { text }
     }
 
     /// The place behind everything so far.
@@ -228,6 +234,13 @@ mod tests {
         assert_eq!(transcript.of("a").find(&regex("# "), prompt.end), None);
         assert_eq!(transcript.of("a").find(&regex("ls"), prompt.end).unwrap().line, "~ # ls");
         assert_eq!(transcript.of("a").run_together(prompt.end), "ls");
+    }
+
+    #[test]
+    fn the_hypervisors_lines_lose_their_stamp_and_nobody_elses() {
+        let (_, transcript) = listen(b"[bulkhead]    1.000000 cpu0 up\r\n[a]    1.000000 cpu0 up\r\n");
+        assert_eq!(transcript.hypervisor().last(1), ["up"]);
+        assert_eq!(transcript.of("a").last(1), ["   1.000000 cpu0 up"]);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! - `vectors`: takes an exception with its vectors where no memory is
 //! - `stack`: takes one with its stack where no memory is
 //! - `watchdog`: pets its watchdog three times and then no more; `spin`: never again does anything
+//! - `wrong`: reads a register that no CPU has a thousand times, and powers off
 //! - `flood`: prints numbered lines without end, as fast as it can
 
 #![no_std]
@@ -17,7 +18,7 @@ use dtoolkit::standard::NodeStandard;
 use dtoolkit::{Node, Property};
 use guest_runtime::machine::Machine;
 use guest_runtime::mmio::{read32, write32};
-use guest_runtime::{power, println, timer, write_register};
+use guest_runtime::{exception, power, println, timer, write_register};
 
 guest_runtime::entry!(main);
 
@@ -54,6 +55,7 @@ fn main(machine: &'static Machine) {
         // SAFETY: as above.
         "stack" => unsafe { asm!("mov sp, {}", "brk #1", in(reg) NOWHERE) },
         "watchdog" => watchdog(machine),
+        "wrong" => wrong(),
         "spin" => spin(),
         "flood" => flood(),
         _ => power::system_off(),
@@ -74,13 +76,22 @@ fn flood() -> ! {
     }
 }
 
+fn wrong() {
+    // SAFETY: reads a register, or takes an exception that `attempt` returns from.
+    let read = || unsafe { asm!("mrs {}, s3_0_c11_c0_0", out(reg) _, options(nomem, nostack)) };
+    let refused = (0..1000).filter(|_| exception::attempt(read).1.is_some()).count();
+    println!("mortal: {refused} of 1000 refused");
+    power::system_off();
+}
+
 fn spin() -> ! {
     loop {
         core::hint::spin_loop();
     }
 }
 
-/// Each stage takes two seconds; it is petted every tenth of one.
+/// Each stage takes three seconds; it is petted every tenth of one. Nothing is printed meanwhile, for others may hold
+/// the console.
 fn watchdog(machine: &'static Machine) {
     const WCS: usize = 0;
     const WOR: usize = 8;
@@ -95,15 +106,15 @@ fn watchdog(machine: &'static Machine) {
     };
     // SAFETY: the tree says that a generic watchdog is here.
     unsafe {
-        write32(base + WOR, (timer::frequency() * 2) as u32);
+        write32(base + WOR, (timer::frequency() * 3) as u32);
         write32(base + WCS, 1);
-        for pet in 1..=3 {
+        let petted = [(); 3].map(|()| {
             wait();
             write32(base + WRR, 0);
-            println!("mortal: pet {pet}, status {}", read32(base + WCS));
-        }
+            read32(base + WCS)
+        });
         while read32(base + WCS) == 1 {}
-        println!("mortal: one stage has passed, status {}", read32(base + WCS));
+        println!("mortal: petted, status {petted:?}; one stage has passed, status {}", read32(base + WCS));
     }
     spin();
 }

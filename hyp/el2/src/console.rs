@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The board's serial port as everybody's console, and the hypervisor's log on it.
 
-use crate::predictor;
+use crate::{cpu, predictor, timer};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use bulkhead_machine::console::{Channel, Console, Input, Sink};
+use bulkhead_machine::console::{Channel, Console, Input, Sink, Stamp};
 use bulkhead_platform::serial::{Model, Serial};
 use bulkhead_types::PartitionId;
 use core::fmt;
@@ -21,18 +21,29 @@ struct Port {
 impl Port {
     /// Gives `use_it` the console and a way to send.
     fn with<R>(&mut self, use_it: impl FnOnce(&mut Console<'static>, &mut Wire<'_>) -> R) -> R {
-        use_it(&mut self.console, &mut Wire(&mut self.serial))
+        use_it(&mut self.console, &mut Wire { serial: &mut self.serial, stamped: true })
     }
 }
 
 /// Sends on the port, if there is one. A type and no `dyn`: see [`crate::predictor`].
-struct Wire<'p>(&'p mut Option<Serial>);
+struct Wire<'p> {
+    serial: &'p mut Option<Serial>,
+    /// Whether lines begin with time and CPU: not before this is known to be EL2.
+    stamped: bool,
+}
 
 impl Sink for Wire<'_> {
     fn send(&mut self, byte: u8) {
-        if let Some(serial) = self.0 {
+        if let Some(serial) = self.serial {
             serial.send(byte);
         }
+    }
+
+    fn stamp(&self) -> Option<Stamp> {
+        self.stamped.then(|| Stamp {
+            microseconds: timer::microseconds(),
+            cpu: cpu::is_known().then(|| cpu::current().index.0),
+        })
     }
 }
 
@@ -83,6 +94,22 @@ pub fn set_stopped(partition: PartitionId, stopped: bool) {
     PORT.lock().console.set_stopped(partition, stopped);
 }
 
+/// The partition that input goes to.
+pub fn focus() -> PartitionId {
+    PORT.lock().console.focus()
+}
+
+/// Tells the last lines of a partition, each with the lock taken anew: whoever prints meanwhile waits for one.
+pub fn tell_history(of: PartitionId, lines: usize) {
+    predictor::cleanse();
+    let mut place = Some(PORT.lock().console.last(of, lines));
+    // The partition may go on; then what it says meanwhile is told in place of the oldest.
+    for _ in 0..=lines {
+        let Some(from) = place else { return };
+        place = PORT.lock().with(|console, send| console.past(of, from, send));
+    }
+}
+
 /// Ends a partition's unfinished line.
 pub fn flush(from: PartitionId) {
     PORT.lock().with(|console, send| console.flush(from, send));
@@ -125,10 +152,8 @@ pub fn last_words(text: fmt::Arguments<'_>) {
     let Some(&(model, base)) = PLACE.get() else { return };
     // SAFETY: the port there was mapped by `start`. Its lock was not let go for seconds, so its
     // holder is dead or stuck, and the board is about to stop: a garbled line is the worst outcome.
-    if let Some(mut serial) = unsafe { Serial::new(model, base) } {
-        let mut console = Console::new(&mut []);
-        console.line(text, &mut |byte| serial.send(byte));
-    }
+    let serial = &mut unsafe { Serial::new(model, base) };
+    Console::new(&mut []).line(text, &mut Wire { serial, stamped: true });
 }
 
 /// Prints `text` on a port before there is anything else: no lock, no heap, translation off.
@@ -137,10 +162,9 @@ pub fn last_words(text: fmt::Arguments<'_>) {
 /// As for [`Serial::new`].
 pub unsafe fn early_words((model, base): Place, text: fmt::Arguments<'_>) {
     // SAFETY: the caller's promise.
-    if let Some(mut serial) = unsafe { Serial::new(model, base) } {
-        Console::new(&mut []).line(text, &mut |byte| serial.send(byte));
-        serial.drain();
-    }
+    let serial = &mut unsafe { Serial::new(model, base) };
+    Console::new(&mut []).line(text, &mut Wire { serial, stamped: false });
+    serial.as_ref().map(Serial::drain);
 }
 
 /// Waits until the last line has left the port, unless its lock is dead: the board is about to stop.

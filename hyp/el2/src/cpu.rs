@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The physical CPUs, and where each waits while its vCPU is off.
 
+use crate::counts::Counts;
 use crate::partition::{Partition, Vcpu};
 use crate::predictor::Cleansing;
 use crate::registers::{dsb_sy, isb};
@@ -59,6 +60,15 @@ pub struct Guest {
     pub cleansing: Cleansing,
     /// The ID registers of this CPU as the guest sees them: where a board's CPUs differ, its vCPUs do.
     pub id_registers: IdTable,
+    /// Its exits since boot.
+    pub exits: Counts,
+    /// How many they were when the monitor told of them last.
+    pub exits_told: AtomicU64,
+}
+
+impl Guest {
+    /// Where the vectors find the exits.
+    pub const EXITS_OFFSET: usize = offset_of!(Self, exits);
 }
 
 impl Cpu {
@@ -134,7 +144,20 @@ pub fn enter(system: &'static System, cpu: &'static Cpu) {
         let (told, seat) = (told(system.firmware), partition.gic.seat(vcpu.id)?);
         let cleansing = Cleansing::of_this_cpu(&told);
         let id_registers = world::id_registers(matches!(system.controller, InterruptController::V3(_)));
-        Some(Guest { system, cpu, partition, vcpu, told, id_registers, cleansing, seat, distributor })
+        let (exits, exits_told) = (Counts::new(), AtomicU64::new(0));
+        Some(Guest {
+            system,
+            cpu,
+            partition,
+            vcpu,
+            told,
+            id_registers,
+            cleansing,
+            seat,
+            distributor,
+            exits,
+            exits_told,
+        })
     });
     if let Some(guest) = owner {
         guest.partition.configure_cpu(guest.vcpu);

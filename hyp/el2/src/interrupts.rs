@@ -5,7 +5,7 @@ use crate::cpu::{Cpu, Guest};
 use crate::partition::Partition;
 use crate::system::{InterruptController, System};
 use crate::vectors::Frame;
-use crate::{console, dump, monitor, timer, trap};
+use crate::{console, counts, dump, monitor, timer, trap};
 use bulkhead_machine::console::Input;
 use bulkhead_machine::gic::{Hardware, ListRegister, Maintenance};
 use bulkhead_platform::gic::Controller;
@@ -204,6 +204,11 @@ fn take(guest: &'static Guest, controller: &impl Controller) {
 fn take_slowly(guest: &'static Guest, controller: &impl Controller, acknowledged: u32) {
     let Some(id) = IntId::new(controller.interrupt(acknowledged)) else { return };
     if guest.system.keeps(id) {
+        guest.exits.count(match id {
+            KICK => counts::KICKS,
+            _ if id == guest.system.maintenance => counts::REFILLS,
+            _ => counts::OWN,
+        });
         // SAFETY: the vCPU that runs here left by this interrupt, so its registers are in the frame.
         let frame = unsafe { Frame::of(guest.cpu) };
         keep(guest.system, guest.cpu, controller, acknowledged, id, Some(frame));

@@ -1,56 +1,81 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The operator's commands: Ctrl-] and a letter, about the partition in focus. They run on the CPU that has the
-//! console's interrupt and put a few lines on their way; what another CPU knows, that CPU is asked to print.
+//! console's interrupt and put a few lines on their way; what another CPU knows, that CPU is asked to print. No lock is
+//! held from one line to the next.
 
-use crate::console::line;
+mod tables;
+
+use crate::console::{self, line};
 use crate::interrupts;
 use crate::partition::Partition;
 use crate::system::System;
 use bulkhead_el2::life::Ending;
+use bulkhead_machine::console::HISTORY;
 use bulkhead_types::PartitionId;
-use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::{AtomicU16, Ordering::Relaxed};
 use log::LevelFilter;
+
+/// Lines of another partition's console that are told again.
+const LINES: usize = 20;
+
+/// The partition whose end would be the board's, if the last command was to stop it.
+static LAST: AtomicU16 = AtomicU16::new(u16::MAX);
 
 /// Carries out the command `key`.
 #[cold]
-pub fn command(system: &'static System, focus: PartitionId, key: u8) {
+pub fn command(system: &'static System, about: PartitionId, key: u8) {
     if !system.policy.monitor {
         return line(format_args!("monitor: disabled by the configuration (no-monitor)"));
     }
-    let Some(partition) = system.partitions.get(usize::from(focus.0)) else { return };
+    let asked = LAST.swap(u16::MAX, Relaxed);
+    let Some(partition) = system.partitions.get(usize::from(about.0)) else {
+        return line(format_args!("monitor: there is no partition {}", about.0.saturating_add(1)));
+    };
     let done = match key {
-        b'l' => return system.partitions.iter().for_each(list),
+        b'l' => return tables::partitions(system),
+        b't' => return tables::exits(system),
+        HISTORY => return console::tell_history(about, LINES),
         b's' => partition.start_by_hand(system),
+        b'x' if asked != about.0 && is_last(system, partition) => {
+            LAST.store(about.0, Relaxed);
+            return line(format_args!(
+                "monitor: {} is the last that runs, and the board powers off with it: Ctrl-] x again stops it",
+                partition.name
+            ));
+        }
         b'x' => partition.stop_by_hand(system),
         b'r' => partition.end(system, Ending::Restart) || partition.start_by_hand(system),
         b'd' => return ask(system, partition),
-        b'i' => return interrupts_of(partition),
-        b'm' => return memory(partition),
+        b'i' => return tables::interrupts(system, partition),
+        b'm' => return tables::memory(partition),
         b'v' => return level(),
-        _ => return help(),
+        b'?' => return help(),
+        _ => {
+            return line(format_args!(
+                "monitor: there is no command `{}`; Ctrl-] ? shows them",
+                key.escape_ascii()
+            ));
+        }
     };
     if !done {
-        line(format_args!("monitor: {}: not in this state", partition.name));
+        let (state, _) = partition.state();
+        line(format_args!("monitor: {}: its state is `{state}`: nothing to do", partition.name));
     }
 }
 
 fn help() {
-    line(format_args!(
-        "Ctrl-] l: list of all partitions. Of the one in focus: s, x, r: start, stop, restart;"
-    ));
-    line(format_args!("  d: registers; i: interrupts; m: memory; v: log level"));
+    for text in [
+        "Ctrl-] l: list of all partitions; t: their exits; v: how much the log tells",
+        "Ctrl-] s, x, r: start, stop, restart the partition in focus",
+        "Ctrl-] d: its registers; i: its interrupts; m: its memory; h: its last lines, h 2: those of partition 2",
+    ] {
+        line(format_args!("{text}"));
+    }
 }
 
-fn list(partition: &Partition) {
-    let cpus = partition.vcpus.len();
-    let (state, ms) = partition.state();
-    let starts = partition.starts();
-    line(format_args!(
-        "  {:<16} {cpus} CPUs  {state} {}.{:03} s  started {starts} times",
-        partition.name,
-        ms / 1000,
-        ms % 1000
-    ));
+/// Whether no other partition runs, or will.
+fn is_last(system: &System, partition: &Partition) -> bool {
+    !partition.is_stopped() && system.partitions.iter().all(|it| it.id == partition.id || it.is_stopped())
 }
 
 /// Has each CPU of the partition print what it knows.
@@ -61,50 +86,13 @@ fn ask(system: &System, partition: &Partition) {
     }
 }
 
-fn interrupts_of(partition: &Partition) {
-    if let Some(uart) = &partition.uart {
-        line(format_args!("  {}: {} of its virtual UART", partition.name, uart.interrupt));
-    }
-    for device in &partition.plan.devices {
-        for (id, trigger) in &device.interrupts {
-            line(format_args!("  {}: {id} ({trigger:?}) of {}", partition.name, device.path));
-        }
-    }
-}
-
-fn memory(partition: &Partition) {
-    let name = partition.name;
-    for memory in &partition.plan.memory {
-        let access = if memory.access.write { "" } else { ", read-only" };
-        let fetch = if memory.access.execute { "" } else { ", no-execute" };
-        line(format_args!("  {name}: {} is memory at {}{access}{fetch}", memory.guest, memory.frames));
-    }
-    for device in &partition.plan.devices {
-        for (guest, registers) in &device.registers {
-            line(format_args!("  {name}: {guest} is {} at {registers}", device.path));
-        }
-    }
-    for (what, frames) in [
-        ("the distributor", partition.frames.distributor),
-        ("the redistributors", partition.frames.redistributors),
-    ] {
-        line(format_args!("  {name}: {frames} is {what}, virtual"));
-    }
-    if let Some(uart) = &partition.uart {
-        line(format_args!("  {name}: {} is the UART, virtual", uart.frame));
-    }
-    if let Some(watchdog) = &partition.watchdog {
-        line(format_args!("  {name}: {} is the watchdog, virtual", watchdog.frames));
-    }
-}
-
 /// The next log level, around the end.
 fn level() {
-    let next = match log::max_level() {
-        LevelFilter::Info => LevelFilter::Warn,
-        LevelFilter::Warn => LevelFilter::Error,
-        _ => LevelFilter::Info,
+    let (next, what) = match log::max_level() {
+        LevelFilter::Info => (LevelFilter::Warn, "WARN and worse: no registers of a partition that crashes"),
+        LevelFilter::Warn => (LevelFilter::Error, "ERROR and worse: no warnings of partitions either"),
+        _ => (LevelFilter::Info, "INFO and worse: everything"),
     };
     log::set_max_level(next);
-    line(format_args!("monitor: the log tells {next} and worse"));
+    line(format_args!("monitor: the log tells {what}"));
 }

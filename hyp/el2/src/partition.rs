@@ -16,9 +16,10 @@ use crate::vectors::{FRAME_SIZE, Frame, enter_guest};
 use crate::{console, timer, with_controller, world};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-use bulkhead_el2::life::{Life, Presence};
+use bulkhead_el2::life::{Ending, Life, Presence};
 use bulkhead_el2::tables::Tables;
 use bulkhead_machine::gic::Gic;
+use bulkhead_machine::limiter::Limiter;
 use bulkhead_machine::psci::{Entry as StartAt, Power};
 use bulkhead_machine::uart;
 use bulkhead_machine::watchdog;
@@ -164,10 +165,12 @@ pub struct Partition {
     starts: AtomicU32,
     /// How often in a row it has started again without having run for long.
     row: AtomicU32,
-    /// The physical counter when it started.
-    started_at: AtomicU64,
-    /// Which kinds of unhandled exit have been logged since it started.
-    pub reported: AtomicU32,
+    /// The operator wants it stopped as soon as it runs.
+    unwanted: AtomicBool,
+    /// The physical counter when it started, or stopped.
+    since: AtomicU64,
+    /// How much is told of what it does wrong.
+    limiter: Mutex<Limiter>,
 }
 
 impl Partition {
@@ -182,8 +185,7 @@ impl Partition {
         load::load(self, system, restarted);
         // Routes and triggers of its interrupts are unknown after power-on (IHI 0069H, 12.9.22 and 12.9.9).
         with_controller!(system, |controller| self.gic.reset(&Lines::new(controller, self)));
-        self.reported.store(0, Ordering::Relaxed);
-        self.started_at.store(timer::now(), Ordering::Relaxed);
+        self.since.store(timer::now(), Ordering::Relaxed);
         for vcpu in &self.vcpus {
             vcpu.power.turn_off();
             vcpu.trace.clear();
@@ -197,6 +199,10 @@ impl Partition {
             let _ =
                 first.power.try_turn_on(StartAt { address: self.plan.entry, context: self.plan.tree.at.0 });
             interrupts::kick(system, first.cpu);
+        }
+        // If it ends for another reason by now, the wish is for `finish`.
+        if self.unwanted.load(Ordering::SeqCst) && self.end(system, Ending::Stop) {
+            self.unwanted.store(false, Ordering::SeqCst);
         }
     }
 
@@ -245,7 +251,7 @@ impl Partition {
             return;
         }
         let Some(start) = vcpu.power.take_entry() else { return };
-        world::reset_timers(self.started_at.load(Ordering::Relaxed));
+        world::reset_timers(self.started_at());
         with_controller!(system, |controller| {
             controller_reset(controller);
             self.gic.vcpu_on(vcpu.id, &Lines::new(controller, self));
@@ -274,7 +280,7 @@ impl Partition {
 
     /// When it started, by the physical counter.
     pub fn started_at(&self) -> u64 {
-        self.started_at.load(Ordering::Relaxed)
+        self.since.load(Ordering::Relaxed)
     }
 
     /// Whether its vCPUs must leave. Asked after every kick.
@@ -308,15 +314,27 @@ impl Partition {
         });
     }
 
-    /// Says once, for each kind since the start, what the guest did that nothing handles.
+    /// Says what the guest did that nothing handles: a few times, and from then on now and then, with how often that
+    /// was not told.
     #[cold]
-    pub fn report(&self, vcpu: &Vcpu, kind: u32, what: core::fmt::Arguments<'_>) {
+    pub fn report(&self, vcpu: &Vcpu, what: core::fmt::Arguments<'_>) {
+        /// So many at once, and one more after so long.
+        const BURST: u64 = 4;
+        const PERIOD_MS: u64 = 10_000;
         if log::max_level() < log::LevelFilter::Warn {
             return;
         }
-        let bit = 1_u32 << (kind % 32);
-        if self.reported.fetch_or(bit, Ordering::Relaxed) & bit == 0 && self.may_speak() {
-            console::line(format_args!("warning: {} vCPU {}: {what}", self.name, vcpu.id.0));
+        let admitted = self.limiter.lock().admit(timer::now(), BURST, timer::counts(PERIOD_MS));
+        if let Some(held_back) = admitted {
+            self.tell_held_back(held_back);
+            console::line(format_args!("warning: {}/{}: {what}", self.name, vcpu.id.0));
+        }
+    }
+
+    /// Says how many warnings were not told, if any.
+    fn tell_held_back(&self, warnings: u32) {
+        if warnings > 0 {
+            console::line(format_args!("warning: {}: {warnings} more warnings suppressed", self.name));
         }
     }
 }

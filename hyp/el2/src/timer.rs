@@ -21,6 +21,14 @@ pub fn milliseconds(counts: u64) -> u64 {
     counts.saturating_mul(1000).checked_div(read_register!("cntfrq_el0")).unwrap_or(0)
 }
 
+/// Microseconds since the counter was zero.
+pub fn microseconds() -> u64 {
+    let (now, frequency) = (now(), read_register!("cntfrq_el0"));
+    let in_second = now.checked_rem(frequency).unwrap_or(0).saturating_mul(1_000_000);
+    let [seconds, rest] = [now, in_second].map(|counts| counts.checked_div(frequency).unwrap_or(0));
+    seconds.saturating_mul(1_000_000).saturating_add(rest)
+}
+
 /// Interrupts this CPU when the counter has come to `deadline`, or at once if it is past that.
 pub fn set(deadline: u64) {
     // SAFETY: EL2's own timer, which interrupts and does no more.

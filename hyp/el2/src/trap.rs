@@ -47,7 +47,7 @@ pub extern "C" fn interrupt(guest: &'static Guest) {
 /// CPU, and a bare board would have given it to the guest as well.
 pub extern "C" fn error(guest: &'static Guest) {
     let esr = read_register!("esr_el2");
-    guest.partition.report(guest.vcpu, 31, format_args!("SError passed on to it (ESR {esr:#x})"));
+    guest.partition.report(guest.vcpu, format_args!("SError passed on to it (ESR {esr:#x})"));
     world::inject_error(esr);
 }
 
@@ -134,14 +134,13 @@ fn done() -> bool {
     done & 1 != 0
 }
 
-/// Makes the guest take an exception, and says so once for each class.
+/// Makes the guest take an exception, and says so.
 #[cold]
 fn inject(frame: &Frame, cause: Cause, syndrome: &Syndrome) {
     let guest = frame.guest;
     guest.vcpu.trace.note(syndrome);
     let pc = read_register!("elr_el2");
-    let class = (syndrome.esr >> 26) as u32;
-    guest.partition.report(guest.vcpu, class, format_args!("{} at PC {pc:#x}: {syndrome}", told(cause)));
+    guest.partition.report(guest.vcpu, format_args!("{} at PC {pc:#x}: {syndrome}", told(cause)));
     let pstate = read_register!("spsr_el2");
     let context = Context {
         pstate,
@@ -197,7 +196,7 @@ pub fn tell(frame: &Frame, reason: core::fmt::Arguments<'_>, syndrome: Option<&S
     let partition = guest.partition;
     console::flush(partition.id);
     console::line(format_args!("{}: stopped: {reason} (vCPU {})", partition.name, guest.vcpu.id.0));
-    if partition.may_speak() {
+    if partition.may_speak() && log::max_level() >= log::LevelFilter::Info {
         dump::print(guest, frame, syndrome);
     }
 }

@@ -6,6 +6,7 @@
 //! registers are saved only where the guest's instruction names a high one, and for
 //! [`crate::trap::rare`]. FP and EL1 registers stay where they are.
 
+use crate::counts;
 use crate::cpu::{Cpu, Guest};
 use core::arch::global_asm;
 
@@ -102,6 +103,13 @@ global_asm!(
     stp     x29, x30, [sp, #232]
     .endm
 
+    // One exit more of the vCPU whose `Guest` the register points at. Takes x3.
+    .macro count guest, reason
+    ldr     x3, [\guest, #{exits} + 8 * \reason]
+    add     x3, x3, #1
+    str     x3, [\guest, #{exits} + 8 * \reason]
+    .endm
+
     .macro return
     ldp     x18, x30, [sp, #144]
     ldp     x16, x17, [sp, #128]
@@ -120,17 +128,21 @@ global_asm!(
     .endm
 
     // Tries a handler that needs no more than the register that the instruction names, which is not a high one.
-    .macro serve handler
+    .macro serve handler, reason
     save
+    ldr     x2, [sp, #256]
+    count   x2, \reason
     mov     x0, sp
     bl      \handler
     tbz     w0, #0, guest_rest
     return
     .endm
 
-    .macro serve_high handler
+    .macro serve_high handler, reason
     save
     save_more
+    ldr     x2, [sp, #256]
+    count   x2, \reason
     mov     x0, sp
     bl      \handler
     tbnz    w0, #0, return_from_all
@@ -165,11 +177,12 @@ global_asm!(
     b       guest_synchronous
     .endm
 
-    .macro asynchronous handler
+    .macro asynchronous handler, reason
     .balign 128
     stp     x0, x1, [sp]
     save
     ldr     x0, [sp, #256]
+    count   x0, \reason
     bl      \handler
     return
     .endm
@@ -201,14 +214,14 @@ vectors:
     fatal   7
 
     synchronous
-    asynchronous {interrupt}
-    asynchronous {interrupt}
-    asynchronous {error}
+    asynchronous {interrupt}, {interrupts}
+    asynchronous {interrupt}, {interrupts}
+    asynchronous {error}, {errors}
 
     synchronous_32
-    asynchronous {interrupt}
-    asynchronous {interrupt}
-    asynchronous {error}
+    asynchronous {interrupt}, {interrupts}
+    asynchronous {interrupt}, {interrupts}
+    asynchronous {error}, {errors}
 
 fatal_synchronous:
     fatal   4
@@ -234,23 +247,27 @@ guest_synchronous:
     cmp     x0, #0x24                   // data abort
     b.ne    1f
     tbnz    x1, #20, 3f                 // SRT is x16 or above
-    serve   {load_or_store}
+    serve {load_or_store}, {devices}
 1:  cmp     x0, #0x18                   // system register
     b.ne    2f
     tbnz    x1, #9, 4f                  // Rt is x16 or above
-    serve   {system_register}
+    serve {system_register}, {registers}
 2:  and     x0, x0, #0x3e
     cmp     x0, #0x16                   // HVC, SMC
     b.ne    5f
 guest_call:
     save
+    ldr     x2, [sp, #256]
+    count   x2, {calls}
     mov     x0, sp
     bl      {call}
     return
-3:  serve_high {load_or_store}
-4:  serve_high {system_register}
+3:  serve_high {load_or_store}, {devices}
+4:  serve_high {system_register}, {registers}
 5:  save
     save_more
+    ldr     x2, [sp, #256]
+    count   x2, {other}
     b       guest_rare
 
 guest_rest:
@@ -357,6 +374,13 @@ leave_guest:
     error = sym crate::trap::error,
     fault = sym crate::panic::fault,
     idle = sym crate::cpu::idle,
+    exits = const Guest::EXITS_OFFSET,
+    calls = const counts::CALLS,
+    registers = const counts::REGISTERS,
+    devices = const counts::DEVICES,
+    other = const counts::OTHER,
+    interrupts = const counts::INTERRUPTS,
+    errors = const counts::ERRORS,
 );
 
 unsafe extern "C" {

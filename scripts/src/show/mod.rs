@@ -4,6 +4,8 @@
 mod json;
 mod picture;
 mod table;
+
+pub(crate) use table::Table;
 mod view;
 
 use crate::check::{self, Examined};

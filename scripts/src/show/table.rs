@@ -6,18 +6,21 @@ use bulkhead_plan::plan::Partition;
 use std::fmt::Write;
 
 /// Columns, each as wide as its widest cell; the last is open.
-struct Table(Vec<Vec<String>>);
+pub struct Table(Vec<Vec<String>>);
 
 impl Table {
-    fn new(heads: &[&str]) -> Self {
+    /// With these heads.
+    pub fn new(heads: &[&str]) -> Self {
         Self(vec![heads.iter().map(|head| (*head).into()).collect()])
     }
 
-    fn row<const N: usize>(&mut self, cells: [String; N]) {
-        self.0.push(cells.into());
+    /// One row more.
+    pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+        self.0.push(cells.into_iter().collect());
     }
 
-    fn text(&self) -> String {
+    /// The lines.
+    pub fn text(&self) -> String {
         let columns = self.0.iter().map(Vec::len).max().unwrap_or(0);
         let width = |column: usize| {
             self.0

@@ -9,6 +9,7 @@ use super::Scenario;
 use super::lab::{Lab, Partition};
 use super::shell::{regex, wait};
 use crate::build;
+use crate::console::HYPERVISOR;
 use crate::machine::Machine;
 use crate::project::Project;
 use crate::qemu::{self, BoardName};
@@ -181,6 +182,10 @@ fn watch(machine: &mut Machine) -> Result<Outcome> {
     let said = regex(r"^hostile: (\d+) steps")?;
     let steps = |line: &Line| said.captures(&line.text)?.get(1)?.as_str().parse::<u64>().ok();
     let steps = machine.said("hostile").lines().iter().filter_map(steps).sum::<u64>();
+    // However much it did wrong, it did not flood the log: four warnings, and one each ten seconds.
+    let warned = machine.said(HYPERVISOR).lines().iter();
+    let warned = warned.filter(|line| line.text.starts_with("warning: hostile/")).count();
+    ensure!(warned <= 12, "{warned} warnings about the attacker");
     let restarts = machine.board().find("hostile").map_or(0, |hostile| hostile.restarts);
     ensure!(
         machine.board().fault().is_none(),

@@ -3,18 +3,23 @@
 //! configuration says; its neighbours lose nothing.
 
 use super::Scenario;
-use super::lab::{Lab, Partition};
+use super::lab::{Lab, Partition, overlay};
 use super::shell::wait;
 use crate::board::{Board, Fault, State};
 use crate::console::HYPERVISOR;
-use crate::machine::{ESCAPE, Failure, Machine};
+use crate::machine::{ESCAPE, Failure, Machine, Message};
+use crate::stats;
 use anyhow::{Context, Result, ensure};
+use std::os::unix::net::UnixStream;
+use std::thread;
 use std::time::Duration;
 
 /// Every scenario.
 pub const ALL: &[Scenario] = &[
     Scenario { name: "deaths", run: deaths },
     Scenario { name: "monitor", run: monitor },
+    Scenario { name: "no-monitor", run: no_monitor },
+    Scenario { name: "warnings-and-watchdog", run: warnings_and_watchdog },
     Scenario { name: "100-restarts", run: |lab| restarts(lab, 100) },
 ];
 
@@ -72,22 +77,17 @@ fn wait_stopped(machine: &mut Machine, name: &str, reason: &str) -> Result<()> {
 
 /// Each manner of death has its words, and its dump.
 fn deaths(lab: &mut Lab) -> Result<()> {
-    lab.board.smp = 6;
+    lab.board.smp = 5;
     let mut machine = lab.boot(&[
         witness(0),
         mortal("call", 1, "call", ""),
         mortal("vectors", 2, "vectors", ""),
         mortal("stack", 3, "stack", ""),
-        mortal("watchdog", 4, "watchdog", "watchdog;"),
-        mortal("again", 5, "call", "restart = \"on-crash\"; restart-limit = <2>; restart-delay-ms = <1>;"),
+        mortal("again", 4, "call", "restart = \"on-crash\"; restart-limit = <2>; restart-delay-ms = <1>;"),
     ])?;
     wait_stopped(&mut machine, "call", "it said that it cannot go on, with code 0xdead")?;
     wait_stopped(&mut machine, "vectors", "its exception vectors cannot be fetched")?;
     wait_stopped(&mut machine, "stack", "its exception vector takes exceptions, again and again")?;
-    wait_stopped(&mut machine, "watchdog", "its watchdog expired")?;
-    let said: Vec<_> = machine.said("watchdog").lines().iter().map(|line| line.text.clone()).collect();
-    let pets = ["mortal: pet 1, status 1", "mortal: pet 2, status 1", "mortal: pet 3, status 1"];
-    ensure!(said[1..4] == pets && said[4] == "mortal: one stage has passed, status 3", "watchdog: {said:?}");
     wait(&mut machine, HYPERVISOR, "^again: does not restart again: too often in a row", 30)?;
     let again = machine.board().find("again").context("again")?;
     ensure!(again.restarts == 2, "again has restarted {} times", again.restarts);
@@ -127,32 +127,129 @@ fn restarts(lab: &mut Lab, times: usize) -> Result<()> {
     finish_with_stopped(&mut machine)
 }
 
-/// Every command of the monitor does what its help says; without the monitor, none does anything.
+/// Presses a key of the monitor's, and waits for its answer.
+fn ask(machine: &mut Machine, keys: &str, answer: &str) -> Result<Vec<String>> {
+    machine.forget(HYPERVISOR);
+    machine.send(&[&[ESCAPE], keys.as_bytes()].concat())?;
+    wait(machine, HYPERVISOR, answer, 20).with_context(|| format!("Ctrl-] {keys}"))
+}
+
+/// Every command of the monitor does what its help says.
 fn monitor(lab: &mut Lab) -> Result<()> {
-    let mut machine = lab.boot(&[witness(0), mortal("mortal", 1, "spin", "watchdog;")])?;
-    wait(&mut machine, "mortal", "^mortal: spin", 30)?;
+    let mut machine = lab.boot(&[
+        witness(0),
+        Partition { memory: 256, ..mortal("mortal", 1, "spin", "watchdog;") },
+        mortal("call", 2, "call", ""),
+    ])?;
+    let machine = &mut machine;
+    wait(machine, "mortal", "^mortal: spin", 30)?;
+    wait_stopped(machine, "call", "it said that it cannot go on")?;
     machine.focus("mortal")?;
-    let mut command = |key: u8, answer: &str| -> Result<()> {
-        machine.forget(HYPERVISOR);
-        machine.send(&[ESCAPE, key])?;
-        wait(&mut machine, HYPERVISOR, answer, 20).with_context(|| format!("Ctrl-] {}", key as char))?;
-        Ok(())
+    ask(machine, "?", "^Ctrl-] l: list of all partitions")?;
+    ask(machine, "z", "^monitor: there is no command `z`; Ctrl-] [?] shows them")?;
+    ask(machine, "l", r"^  2 mortal +runs +\d+\.\d{3} s  restarts 0 +CPUs 1 \(input goes here\)")?;
+    ask(machine, "d", r"^mortal/0:   vCPU 0 on CPU 1 runs")?;
+    wait(machine, HYPERVISOR, r"^mortal/0:   PC 0x40[0-9a-f]+, PSTATE 0x[0-9a-f]+: EL1", 20)?;
+    ask(machine, "m", r"^  mortal: 0x90e0000\.\..* is the watchdog, virtual")?;
+    ask(machine, "i", r"^  mortal: .*33.* of its virtual UART")?;
+    wait(machine, HYPERVISOR, r"^  mortal/0: \d+ interrupts of its own, \d+ of ours", 20)?;
+    // Exits: the ticker's interrupts and console go up.
+    let mut counts = || -> Result<Vec<u64>> {
+        let row = ask(machine, "t", r"^  ticker +0 +0((?: +\d+){10})$")?;
+        row[1].split_whitespace().map(|number| Ok(number.parse()?)).collect()
     };
-    command(b'?', "Ctrl-] l: list of all partitions")?;
-    command(b'l', r"mortal +1 CPUs  runs for \d+\.\d{3} s  started 1 times")?;
-    command(b'd', r"^mortal/0:   vCPU 0 on CPU 1 runs")?;
-    command(b'd', r"^mortal/0:   PC 0x40[0-9a-f]+, PSTATE 0x[0-9a-f]+: EL1")?;
-    command(b'm', r"mortal: 0x90e0000\.\..* is the watchdog, virtual")?;
-    command(b'i', r"mortal: .*33.* of its virtual UART")?;
-    command(b'v', "^monitor: the log tells WARN and worse")?;
-    command(b's', "^monitor: mortal: not in this state")?;
-    command(b'r', "^mortal: started")?;
-    command(b'x', "^mortal: powered off by the monitor")?;
-    command(b'l', r"mortal +1 CPUs  is stopped, started before \d+\.\d{3} s  started 2 times")?;
-    command(b's', "^mortal: started")?;
-    command(b'x', "^mortal: powered off by the monitor")?;
+    let (before, after) = (counts()?, counts()?);
+    let &[_, calls, _, devices, _, interrupts, ..] = after.as_slice() else { anyhow::bail!("{after:?}") };
+    ensure!(
+        calls == before[1] && devices >= before[3] && interrupts > before[5],
+        "{before:?}, then {after:?}"
+    );
+    // The same from another process's side, while this one plays the board.
+    let (visitor, board) = UnixStream::pair()?;
+    machine.sender().send(Message::Visitor(board)).ok().context("the machine has ended")?;
+    let asking = thread::spawn(move || stats::ask((visitor.try_clone()?, visitor)));
+    while !asking.is_finished() {
+        machine.sleep(Duration::from_millis(50))?;
+    }
+    let answer = asking.join().ok().context("asking panicked")??;
+    let states: Vec<_> = answer.partitions.iter().map(|it| (it.name.as_str(), it.state.as_str())).collect();
+    ensure!(states == [("ticker", "runs"), ("mortal", "runs"), ("call", "stopped")], "{states:?}");
+    ensure!(answer.vcpus.len() == 3 && answer.vcpus[0].counts[5] >= after[5], "{answer:?}");
+    // The last lines of another partition, and of the one in focus.
+    ask(machine, "h1", r"^  ticker\| tick \d+")?;
+    ask(machine, "hh", r"^  mortal\| mortal: spin")?;
+    ask(machine, "h9", "^monitor: there is no partition 9")?;
+
+    ask(machine, "s", "^monitor: mortal: its state is `runs`: nothing to do")?;
+    ask(machine, "r", "^mortal: started")?;
+    ask(machine, "x", "^mortal: powered off by the monitor")?;
+    ask(machine, "l", r"^  2 mortal +stopped +\d+\.\d{3} s  restarts 1 ")?;
+    ask(machine, "x", "^monitor: mortal: its state is `stopped`: nothing to do")?;
+    ask(machine, "s", "^mortal: started")?;
+    // Stopped as it ends to be started again, and while 256 MiB are zeroed.
+    ask(machine, "r\x1dx", "^mortal: powered off by the monitor")?;
+    ask(machine, "s", "^mortal: started")?;
+    ask(machine, "r", "^mortal: restarts")?;
+    ask(machine, "x", "^mortal: powered off by the monitor")?;
+    ask(machine, "s", "^mortal: started")?;
+
+    // Less and less of what goes wrong is told.
+    machine.focus("call")?;
+    for (level, dumps) in [("WARN", false), ("ERROR", false), ("INFO", true)] {
+        ask(machine, "v", &format!("^monitor: the log tells {level} and worse"))?;
+        ask(machine, "s", "^call: started")?;
+        let end = wait(machine, HYPERVISOR, "^call/0:   PC|^call: stays stopped", 20)?;
+        ensure!(end[0].starts_with("call/0") == dumps, "at {level}: {}", end[0]);
+    }
     machine.focus("ticker")?;
+    witness_lost_nothing(machine)?;
+    // The last one takes the board with it, and is not stopped by mistake.
+    machine.focus("mortal")?;
+    ask(machine, "x", "^monitor: mortal is the last that runs")?;
+    ask(machine, "l", "^3 partitions:")?;
+    ask(machine, "x", "^monitor: mortal is the last that runs")?;
+    machine.send(&[ESCAPE, b'x'])?;
+    finish_with_stopped(machine)
+}
+
+/// Without the monitor there is the choice of the focus, and nothing else.
+fn no_monitor(lab: &mut Lab) -> Result<()> {
+    let source = overlay(&[witness(0)]).replace("partitions {", "partitions {\n\t\tno-monitor;");
+    let mut machine = lab.boot_bundle(Some(&lab.pack_with_ticker(&source)?))?;
+    wait(&mut machine, "ticker", "^tick 3", 30)?;
+    for key in ["l", "t", "d", "i", "m", "h1", "v", "s", "r", "x", "x", "?"] {
+        ask(&mut machine, key, r"^monitor: disabled by the configuration \(no-monitor\)")?;
+    }
+    ask(&mut machine, "1", "^console: input goes to ticker")?;
     witness_lost_nothing(&mut machine)?;
-    machine.finish(Some(machine.patience(Duration::from_secs(30))))?;
-    Ok(())
+    let said = machine.said(HYPERVISOR).lines();
+    ensure!(
+        !said.iter().any(|line| line.text.contains("tick")
+            && !["ticker: started", "ticker: powered off", "console: input goes to ticker"]
+                .contains(&&*line.text)
+            && !line.text.starts_with("partition 1 ticker")
+            && !line.text.starts_with("  1: ticker")),
+        "{said:?}"
+    );
+    Ok(machine.finish(Some(machine.patience(Duration::from_secs(30))))?)
+}
+
+/// A thousand mistakes are a few lines, and the number of the rest. A watchdog that is not petted ends its partition;
+/// nobody else prints much then, so that the guest gets its word in before that.
+fn warnings_and_watchdog(lab: &mut Lab) -> Result<()> {
+    let mut machine =
+        lab.boot(&[mortal("wrong", 0, "wrong", ""), mortal("watchdog", 1, "watchdog", "watchdog;")])?;
+    wait(&mut machine, "wrong", "^mortal: 1000 of 1000 refused", 60)?;
+    wait(&mut machine, HYPERVISOR, "^wrong: powered off", 60)?;
+    wait_stopped(&mut machine, "watchdog", "its watchdog expired")?;
+    let said: Vec<_> = machine.said("watchdog").lines().iter().map(|line| line.text.clone()).collect();
+    let petted = "mortal: petted, status [1, 1, 1]; one stage has passed, status 3";
+    ensure!(said == ["mortal: watchdog", petted], "watchdog: {said:?}");
+    let said = machine.said(HYPERVISOR).lines();
+    let told = said.iter().filter(|line| line.text.starts_with("warning: wrong/0: UNDEFINED at PC")).count();
+    let counted =
+        |line: &str| line.strip_prefix("warning: wrong: ")?.split(' ').next()?.parse::<usize>().ok();
+    let all: usize = said.iter().filter_map(|line| counted(&line.text)).sum();
+    ensure!((1..20).contains(&told) && told + all == 1000, "{told} told, {all} counted");
+    finish_with_stopped(&mut machine)
 }

@@ -24,6 +24,8 @@ enum Again {
 /// A run of this length ends a row of restarts; one of the second, if the guest asked for the restart.
 const LONG_RUN_MS: u64 = 60_000;
 const SHORT_RUN_MS: u64 = 1_000;
+/// How a partition ends that the operator stops.
+const STOPPED_BY_HAND: &str = "powered off by the monitor";
 /// No restart waits longer.
 const LONGEST_DELAY_MS: u64 = 60_000;
 
@@ -35,6 +37,7 @@ impl Partition {
 
     /// Has it start, if it is stopped or waits to be started again. The operator's wish: a new row begins.
     pub fn start_by_hand(&self, system: &System) -> bool {
+        self.unwanted.store(false, Ordering::SeqCst);
         let mine = self.life.claim() || self.take_due();
         if mine {
             self.row.store(0, Ordering::Relaxed);
@@ -43,26 +46,35 @@ impl Partition {
         mine
     }
 
-    /// Stops it for good, if it runs or waits to be started again.
+    /// Stops it for good, if it runs or waits to be started again; if it is being started or ended, as soon as that is
+    /// over. False if it is stopped.
     pub fn stop_by_hand(&self, system: &System) -> bool {
+        if self.is_stopped() {
+            return false;
+        }
         if self.take_due() {
-            self.stop(system, "powered off by the monitor");
+            self.stop(system, STOPPED_BY_HAND);
             return true;
         }
-        self.end(system, Ending::Stop)
+        // In this order: whoever makes it run looks for the wish afterwards (`start`), or as it ends (`again`).
+        self.unwanted.store(true, Ordering::SeqCst);
+        if self.end(system, Ending::Stop) {
+            self.unwanted.store(false, Ordering::SeqCst);
+        } else {
+            console::line(format_args!("{}: stops as soon as it has started", self.name));
+        }
+        true
     }
 
     /// How it is, and for how many milliseconds that has been so, or will be.
     pub fn state(&self) -> (&'static str, u64) {
-        let now = timer::now();
+        let (now, due) = (timer::now(), self.start_due.load(Ordering::Relaxed));
         let ago = timer::milliseconds(now.saturating_sub(self.started_at()));
         match (self.life.is_running(), self.is_stopped()) {
-            (true, _) => ("runs for", ago),
-            (_, true) => ("is stopped, started before", ago),
-            _ => {
-                let due = self.start_due.load(Ordering::Relaxed);
-                ("starts in", timer::milliseconds(due.saturating_sub(now)))
-            }
+            (true, _) => ("runs", ago),
+            (_, true) => ("stopped", ago),
+            _ if due > now => ("waits", timer::milliseconds(due.saturating_sub(now))),
+            _ => ("changes", 0),
         }
     }
 
@@ -137,6 +149,8 @@ impl Partition {
             *watchdog.device.lock() = watchdog::Watchdog::new();
         }
         console::flush(self.id);
+        self.tell_held_back(self.limiter.lock().held_back());
+        let ending = if self.unwanted.swap(false, Ordering::SeqCst) { Ending::Stop } else { ending };
         match self.again(ending) {
             Again::At(due) => {
                 console::line(format_args!("{}: restarts", self.name));
@@ -147,7 +161,7 @@ impl Partition {
                 system,
                 match ending {
                     Ending::Off => "powered off",
-                    Ending::Stop => "powered off by the monitor",
+                    Ending::Stop => STOPPED_BY_HAND,
                     Ending::Restart | Ending::Crash => "stays stopped",
                 },
             ),
@@ -184,6 +198,7 @@ impl Partition {
     /// It stays stopped, and the board goes off if it was the last one. Called by whoever is alone with it.
     fn stop(&self, system: &System, what: &str) {
         console::set_stopped(self.id, true);
+        self.since.store(timer::now(), Ordering::Relaxed);
         console::line(format_args!("{}: {what}", self.name));
         self.life.stop();
         // Two partitions may end at once: both may find that all have, and power off is for whoever

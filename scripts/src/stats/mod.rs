@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! `cargo bulkhead stats`: asks the monitor of a running board, and shows what it answers.
+
+mod answer;
+
+use crate::console::{HYPERVISOR, Parser};
+use crate::door;
+use crate::machine::ESCAPE;
+use crate::project::Project;
+use crate::show::Table;
+use crate::transcript::Transcript;
+use answer::Answer;
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
+use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
+use serde_json::{Value, json};
+use std::fs::OpenOptions;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// What `stats` is told.
+#[derive(Clone, Debug, Args)]
+pub struct Options {
+    /// A serial port, or the socket of a board that `run` runs [default: the only one]
+    pub place: Option<PathBuf>,
+    /// For machines
+    #[arg(long)]
+    pub json: bool,
+    /// The serial port's rate
+    #[arg(long, value_name = "BAUD", default_value_t = 115_200)]
+    pub speed: u32,
+}
+
+/// How long the answer may take: some hundred lines at 115,200 baud, under an emulator whose host is busy.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Asks, and prints the answer.
+///
+/// # Errors
+/// When nobody answers.
+pub fn stats(project: &Project, options: &Options) -> Result<()> {
+    let answer = match &options.place {
+        None => ask(door::enter_only(project)?.pair()?),
+        Some(path) if door::is_door(path) => {
+            let door =
+                UnixStream::connect(path).with_context(|| format!("cannot enter {}", path.display()))?;
+            ask(door.pair()?)
+        }
+        Some(path) => ask(serial(path, options.speed)?),
+    }?;
+    if options.json {
+        println!("{:#}", json(&answer));
+    } else {
+        print!("{}", text(&answer));
+    }
+    Ok(())
+}
+
+trait Pair {
+    fn pair(self) -> Result<(Self, Self)>
+    where
+        Self: Sized;
+}
+
+impl Pair for UnixStream {
+    fn pair(self) -> Result<(Self, Self)> {
+        Ok((self.try_clone().context("the socket")?, self))
+    }
+}
+
+/// Opens a serial port for reading and for writing, raw and at `speed`.
+fn serial(path: &Path, speed: u32) -> Result<(std::fs::File, std::fs::File)> {
+    let name = || format!("the serial port {}", path.display());
+    let port = OpenOptions::new().read(true).write(true).open(path).with_context(name)?;
+    let mut settings = tcgetattr(&port).with_context(name)?;
+    settings.make_raw();
+    settings.set_speed(speed).with_context(|| format!("{speed} baud"))?;
+    tcsetattr(&port, OptionalActions::Now, &settings).with_context(name)?;
+    Ok((port.try_clone().with_context(name)?, port))
+}
+
+/// Presses the monitor's keys and reads until the answer is complete.
+///
+/// # Errors
+/// When it does not come.
+pub fn ask((mut from, mut to): (impl Read + Send + 'static, impl Write)) -> Result<Answer> {
+    let (sender, heard) = mpsc::channel();
+    thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        while let Ok(count) = from.read(&mut buffer) {
+            if count == 0 || sender.send(buffer[..count].to_vec()).is_err() {
+                break;
+            }
+        }
+    });
+    to.write_all(&[ESCAPE, b'l', ESCAPE, b't'])
+        .and_then(|()| to.flush())
+        .context("cannot ask the monitor")?;
+    let (mut parser, mut transcript, mut answer) =
+        (Parser::default(), Transcript::default(), Answer::default());
+    let deadline = Instant::now() + PATIENCE;
+    while !answer.is_complete() {
+        let bytes = match heard.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(bytes) => bytes,
+            Err(RecvTimeoutError::Disconnected) => bail!("the line was closed before the monitor answered"),
+            Err(RecvTimeoutError::Timeout) => bail!("the monitor does not answer"),
+        };
+        for event in parser.feed(&bytes) {
+            if let Some((HYPERVISOR, line)) = transcript.event(&event, Duration::ZERO) {
+                ensure!(!line.text.starts_with("monitor: disabled"), "the {}", line.text);
+                answer.line(&line.text);
+            }
+        }
+    }
+    Ok(answer)
+}
+
+/// As tables.
+fn text(answer: &Answer) -> String {
+    let mut partitions = Table::new(&["partition", "state", "seconds", "restarts", "CPUs", ""]);
+    for it in &answer.partitions {
+        let cpus: Vec<_> = it.cpus.iter().map(ToString::to_string).collect();
+        let focus = if it.focus { "input goes here" } else { "" };
+        partitions.row([
+            format!("{} {}", it.number, it.name),
+            it.state.clone(),
+            format!("{:.3}", it.seconds),
+            it.restarts.to_string(),
+            cpus.join(" "),
+            focus.into(),
+        ]);
+    }
+    let heads: Vec<_> =
+        ["vCPU", "CPU"].into_iter().chain(answer.reasons.iter().map(String::as_str)).collect();
+    let mut vcpus = Table::new(&heads);
+    for it in &answer.vcpus {
+        let counts = it.counts.iter().map(ToString::to_string);
+        vcpus.row([format!("{}/{}", it.partition, it.number), it.cpu.to_string()].into_iter().chain(counts));
+    }
+    format!("{}\nexits\n{}", partitions.text(), vcpus.text())
+}
+
+/// For machines.
+fn json(answer: &Answer) -> Value {
+    let partitions = answer.partitions.iter().map(|it| {
+        let own = answer.vcpus.iter().filter(|vcpu| vcpu.partition == it.name);
+        let vcpus = own.map(|vcpu| {
+            let exits = answer.reasons.iter().cloned().zip(vcpu.counts.iter().map(|count| json!(count)));
+            json!({ "vcpu": vcpu.number, "cpu": vcpu.cpu, "exits": exits.collect::<serde_json::Map<_, _>>() })
+        });
+        json!({
+            "number": it.number,
+            "name": it.name,
+            "state": it.state,
+            "seconds": it.seconds,
+            "restarts": it.restarts,
+            "focus": it.focus,
+            "cpus": it.cpus,
+            "vcpus": vcpus.collect::<Vec<_>>(),
+        })
+    });
+    json!({ "partitions": partitions.collect::<Vec<_>>() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    use std::fs::File;
+    use std::os::unix::ffi::OsStrExt;
+
+    /// As the monitor answers, with other lines between, and one that only looks like an answer.
+    const SAID: &str = "[ticker] tick 3\r\n[bulkhead]    4.000001 cpu0 2 partitions:\r\n\
+        [bulkhead]    4.000101 cpu0   1 linux-a          runs         3.901 s  restarts 0    CPUs 0 1 (input goes here)\r\n\
+        [bulkhead]    4.000102 cpu3   ticker| 2 ticker           stopped      9.999 s  restarts 9    CPUs 9\r\n\
+        [bulkhead]    4.000201 cpu0   2 ticker           waits        0.250 s  restarts 12   CPUs 3\r\n\
+        [bulkhead]    4.000301 cpu0 exits of 3 vCPUs:\r\n\
+        [bulkhead]    4.000401 cpu0   partition        vCPU  CPU per-second      calls interrupts\r\n\
+        [linux-a] ~ # \r\x1b[K\
+        [bulkhead]    4.000501 cpu0   linux-a             0    0       1000        123         45\r\n\
+        [bulkhead]    4.000501 cpu3 ticker: started\r\n\
+        [bulkhead]    4.000601 cpu0   linux-a             1    1          0          7          0\r\n\
+        [bulkhead]    4.000701 cpu0   ticker              0    3         10          1         99\r\n[linux-a] ~ # ";
+
+    #[test]
+    fn an_answer_becomes_tables() {
+        let mut asked = Vec::new();
+        let answer = ask((SAID.as_bytes(), &mut asked)).unwrap();
+        assert_eq!(asked, b"\x1dl\x1dt");
+        insta::assert_snapshot!(text(&answer));
+        insta::assert_snapshot!(format!("{:#}", json(&answer)));
+    }
+
+    #[test]
+    fn a_board_that_says_no_is_quoted() {
+        let no = b"[bulkhead]    4.000001 cpu0 monitor: disabled by the configuration (no-monitor)\r\n";
+        let error = ask((no.as_slice(), Vec::new())).unwrap_err().to_string();
+        assert_eq!(error, "the monitor: disabled by the configuration (no-monitor)");
+        let error = ask((b"[a] x\r\n".as_slice(), Vec::new())).unwrap_err().to_string();
+        assert_eq!(error, "the line was closed before the monitor answered");
+    }
+
+    #[test]
+    fn a_serial_port_is_asked_raw() {
+        let board = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&board).unwrap();
+        unlockpt(&board).unwrap();
+        let name = ptsname(&board, Vec::new()).unwrap();
+        let path = PathBuf::from(std::ffi::OsStr::from_bytes(name.to_bytes()));
+        let port = serial(&path, 9600).unwrap();
+        let mut board = File::from(board);
+        let asked = thread::spawn(move || {
+            let mut keys = [0; 4];
+            board.read_exact(&mut keys).unwrap();
+            board.write_all(SAID.as_bytes()).unwrap();
+            (keys, board)
+        });
+        let answer = ask(port).unwrap();
+        assert_eq!(asked.join().unwrap().0, *b"\x1dl\x1dt");
+        assert_eq!((answer.partitions.len(), answer.vcpus.len()), (2, 3));
+    }
+}
