@@ -47,6 +47,11 @@ impl Lab {
         fs::remove_dir_all(&self.folder).with_context(|| format!("cannot remove {}", self.folder.display()))
     }
 
+    /// From now on time passes with instructions, and at once when all sleep: how busy this machine is does not show.
+    pub fn count_time_by_instructions(&mut self) {
+        self.board.extra.extend(["-icount", "shift=0,sleep=off", "-rtc", "clock=vm"].map(Into::into));
+    }
+
     /// The checkout.
     pub fn project(&self) -> &Project {
         &self.project

@@ -94,7 +94,7 @@ fn trials(project: &Project, full: bool) -> Vec<Trial> {
     let boards = boards();
     let scenarios =
         scenarios::ALL.iter().chain(life::ALL).chain(examples::ALL).chain(refusals::ALL).chain(desk::ALL);
-    let scenarios = scenarios.chain(branches::ALL).chain(stress::ALL).chain(strain::ALL);
+    let scenarios = scenarios.chain(branches::ALL).chain(strain::ALL);
     let mut trials = Vec::new();
     for (index, scenario) in scenarios.enumerate() {
         let chosen = if full { boards.as_slice() } else { &boards[index % boards.len()..][..1] };
@@ -102,10 +102,20 @@ fn trials(project: &Project, full: bool) -> Vec<Trial> {
             trials.push(trial(&project, scenario, board));
         }
     }
-    // On one board of each GIC, the long ones with `--full` alone.
-    let long = life::LONG.iter().chain(strain::LONG).filter(|_| full);
-    for scenario in strain::EACH_GIC.iter().chain(long) {
-        trials.extend(boards.iter().take(2).map(|board| trial(&project, scenario, board)));
+    // On a board of each GIC, on every board with `--full`; the long ones only with it, and on two boards.
+    let two = &boards[..2];
+    let (each, long) = if full { (boards.as_slice(), two) } else { (two, &[][..]) };
+    let of_two = [
+        (stress::EACH_GIC, each),
+        (strain::EACH_GIC, each),
+        (life::LONG, long),
+        (stress::LONG, long),
+        (strain::LONG, long),
+    ];
+    for (scenarios, boards) in of_two {
+        for scenario in scenarios {
+            trials.extend(boards.iter().map(|board| trial(&project, scenario, board)));
+        }
     }
     trials.extend(raspi::chosen().map(|scenario| trial(&project, scenario, &raspi::board())));
     trials.extend(attack::boards().iter().map(|board| trial(&project, &attack::SCENARIO, board)));

@@ -7,7 +7,7 @@ use super::lab::{Lab, Partition};
 use super::life::{witness, witness_lost_nothing};
 use super::scenarios::finish;
 use super::shell::{command, interrupts, power_off, prompt, wait};
-use super::stress::complaints;
+use super::stress::{complaints, hotplug};
 use crate::board::Board;
 use crate::build;
 use crate::console::HYPERVISOR;
@@ -18,9 +18,6 @@ use std::io::Write;
 
 const DEBIAN: &str = "debian-12";
 const BACKPORTS: &str = "debian-12-backports";
-
-/// Time passes with instructions, and when all sleep, at once.
-const INSTRUCTION_CLOCK: [&str; 2] = ["-icount", "shift=0,sleep=off"];
 
 /// Scenarios for one board.
 pub const ALL: &[Scenario] = &[
@@ -123,6 +120,7 @@ fn strained(lab: &mut Lab, seconds: u32) -> Result<()> {
     let linux = Partition { ramdisk: Some("strain-initrd"), ..Partition::linux("linux", DEBIAN, 1..3, 640) };
     let mut machine = lab.boot(&[witness(0), linux])?;
     quiet_prompt(&mut machine)?;
+    hotplug(&mut machine, 1..2, 20)?;
     // QEMU counts instructions with `-icount` alone; Linux finds no such event then.
     pmu(&mut machine, "no instructions (2)")?;
     trace(&mut machine)?;
@@ -145,7 +143,7 @@ fn strained(lab: &mut Lab, seconds: u32) -> Result<()> {
 
 /// Where the board counts instructions, the guest's kernel counts its own, and none of the hypervisor's.
 fn instructions(lab: &mut Lab) -> Result<()> {
-    lab.board.extra = INSTRUCTION_CLOCK.map(Into::into).into();
+    lab.count_time_by_instructions();
     lab.file("strain-initrd", &with_strain(lab)?)?;
     let linux = Partition { ramdisk: Some("strain-initrd"), ..Partition::linux("linux", DEBIAN, 0..2, 256) };
     let mut machine = lab.boot(&[linux])?;
@@ -157,7 +155,7 @@ fn instructions(lab: &mut Lab) -> Result<()> {
 
 /// Linux pets its watchdog for a minute and lives; it ceases to, and starts again. Its neighbour misses nothing.
 fn watchdog(lab: &mut Lab) -> Result<()> {
-    lab.board.extra = INSTRUCTION_CLOCK.map(Into::into).into();
+    lab.count_time_by_instructions();
     let modules = lab.guest_software("watchdog-modules")?;
     lab.file("watchdog-initrd", &[lab.guest_software("busybox-initrd")?, modules].concat())?;
     let mut linux =
