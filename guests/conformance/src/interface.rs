@@ -5,7 +5,7 @@ use core::arch::asm;
 
 use guest_runtime::gic;
 use guest_runtime::machine::{GicKind, Machine};
-use guest_runtime::mmio::{read32, write8, write32, write64};
+use guest_runtime::mmio::{read8, read32, write8, write32, write64};
 use guest_runtime::{cpu, read_register, write_register};
 
 const IGROUPR: usize = 0x080;
@@ -135,6 +135,12 @@ impl Interface {
         // SAFETY: the interrupts are this program's own, and masked.
         unsafe { write32(self.bank(id) + family + 4 * (id as usize / 32), 1 << (id % 32)) };
         self.settle();
+    }
+
+    /// The interrupt's priority.
+    pub fn priority(&self, id: u32) -> u8 {
+        // SAFETY: a register of the GIC that loses nothing by being read.
+        unsafe { read8(self.bank(id) + IPRIORITYR + id as usize) }
     }
 
     /// Sets the interrupt's priority.

@@ -369,7 +369,17 @@ fn group_0(gic: &Interface) {
         // SAFETY: ICC_EOIR0_EL1, of what was just taken.
         unsafe { write_register!("S3_0_C12_C8_1", taken) };
     }
-    gic.set_group(5, true);
+    // ICC_ASGI1R_EL1: the other security state's group 1, which is empty where there is one state.
+    for (group, name) in [(false, "group 0 by ASGI1R"), (true, "group 1 by ASGI1R")] {
+        gic.set_group(5, group);
+        // SAFETY: as above.
+        unsafe {
+            write_register!("S3_0_C12_C11_6", value);
+            core::arch::asm!("dsb sy", "isb", options(nostack));
+        }
+        whether(name, pending(gic, 5));
+        gic.set(ICPENDR, 5);
+    }
     gic.send_to_self(5);
     number("group 1: ISR", read_register!("isr_el1"));
     drained(gic, "group 1 again");

@@ -8,6 +8,7 @@
 #![no_std]
 #![no_main]
 
+mod birth;
 mod calls;
 mod code;
 mod counters;
@@ -21,14 +22,23 @@ mod registers;
 mod report;
 mod sweep;
 mod timers;
+mod user;
 mod vectors;
 
 use guest_runtime::machine::Machine;
-use guest_runtime::println;
+use guest_runtime::{power, println};
+use interface::Interface;
 
 guest_runtime::entry!(main);
 
 fn main(machine: &'static Machine) {
+    // Told to live more than once, it only looks at what a life before has left: the hypervisor's tests count.
+    if machine.number("lives").is_some() {
+        let gic = Interface::new(machine);
+        birth::print(gic.as_ref());
+        birth::spoil(gic.as_ref());
+        return power::system_reset();
+    }
     println!("conformance: begins");
     sweep::probe();
     registers::probe();
@@ -39,6 +49,7 @@ fn main(machine: &'static Machine) {
     debug::probe();
     vectors::probe(machine);
     faults::probe(machine);
+    user::probe();
     others::probe(machine);
     calls::probe(machine);
     println!("conformance: {} lines", report::lines());

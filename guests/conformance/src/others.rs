@@ -9,7 +9,7 @@ use guest_runtime::power::call;
 use guest_runtime::{cpu, gic, read_register, smp, timer};
 use spin::Once;
 
-use crate::interface::{ISENABLER, ISPENDR, Interface};
+use crate::interface::{ICACTIVER, ISACTIVER, ISENABLER, ISPENDR, Interface};
 use crate::report::{line, number};
 
 const CPU_ON: u32 = 0xc400_0003;
@@ -26,6 +26,8 @@ static START: [AtomicU64; 4] = [const { AtomicU64::new(0) }; 4];
 const TAKE: u64 = 1;
 const SEND_BACK: u64 = 2;
 const GO_OFF: u64 = 3;
+/// As `TAKE`, without the end.
+const KEEP: u64 = 4;
 
 /// Probes.
 pub fn probe(machine: &'static Machine) {
@@ -50,12 +52,74 @@ pub fn probe(machine: &'static Machine) {
             number(format_args!("second CPU: round {round}: {name}"), value.load(SeqCst));
         }
         interrupts(&gic, target, round);
-        ORDER.store(GO_OFF, SeqCst);
-        cpu::send_event();
-        let end = timer::now() + timer::frequency();
-        while info(target) != 1 && timer::now() < end {}
-        number(format_args!("second CPU: round {round}: AFFINITY_INFO after CPU_OFF"), info(target));
+        anyone(&gic, round);
+        // Last of all: a CPU interface that a CPU's reset does not reach stays at this priority.
+        let id = (round == 2).then_some(52);
+        if let Some(id) = id {
+            activate(&gic, target, id);
+        }
+        go_off(target, round);
+        if let Some(id) = id {
+            active(&gic, id);
+        }
     }
+}
+
+fn go_off(target: Mpidr, round: u32) {
+    ORDER.store(GO_OFF, SeqCst);
+    cpu::send_event();
+    let end = timer::now() + timer::frequency();
+    while info(target) != 1 && timer::now() < end {}
+    number(format_args!("second CPU: round {round}: AFFINITY_INFO after CPU_OFF"), info(target));
+}
+
+/// A shared interrupt for any of the CPUs: one takes it.
+fn anyone(gic: &Interface, round: u32) {
+    let id = 51;
+    if !gic.is_v3() {
+        return;
+    }
+    gic.set_priority(id, 0xa0);
+    gic.set_edge(id, true);
+    gic.set(ISENABLER, id);
+    gic.route(id, Some(1 << 31));
+    for shot in 0..4 {
+        gic.set(ISPENDR, id);
+        timer::delay(2000);
+        let here = gic.acknowledge();
+        if here == u64::from(id) {
+            gic.end(here);
+        }
+        let there = order(TAKE);
+        let taken = u64::from(here == u64::from(id)) + u64::from(there == u64::from(id));
+        number(format_args!("second CPU: round {round}: 1 of N, shot {shot}: taken by"), taken);
+    }
+    gic.route(id, None);
+}
+
+/// Has the second CPU acknowledge a shared interrupt, and not end it.
+fn activate(gic: &Interface, target: Mpidr, id: u32) {
+    gic.set_priority(id, 0xa0);
+    gic.set_edge(id, true);
+    gic.set(ISENABLER, id);
+    gic.route(id, Some(if gic.is_v3() { target.affinity() } else { 2 }));
+    gic.set(ISPENDR, id);
+    number("second CPU: IAR of what stays active", order(KEEP));
+}
+
+/// It is active, and the CPU that acknowledged it is off.
+fn active(gic: &Interface, id: u32) {
+    let step = |name: &str, value: u64| number(format_args!("active on a CPU that is off: {name}"), value);
+    step("active", gic.is_set(ISACTIVER, id).into());
+    gic.set(ISPENDR, id);
+    step("pending", gic.is_set(ISPENDR, id).into());
+    gic.route(id, None);
+    step("IAR once it is routed here", gic.acknowledge());
+    gic.set(ICACTIVER, id);
+    let taken = gic.acknowledge();
+    step("IAR after ICACTIVER", taken);
+    gic.end(taken);
+    step("active at last", gic.is_set(ISACTIVER, id).into());
 }
 
 fn info(target: Mpidr) -> u64 {
@@ -156,10 +220,10 @@ fn second() {
     loop {
         let answer = match ORDER.load(SeqCst) {
             // An interrupt from another CPU takes its time.
-            TAKE => INTERFACE.get().and_then(Option::as_ref).map_or(0, |gic| {
+            what @ (TAKE | KEEP) => INTERFACE.get().and_then(Option::as_ref).map_or(0, |gic| {
                 timer::delay(2000);
                 let taken = gic.acknowledge();
-                if taken & 0x3ff < 1020 {
+                if what == TAKE && taken & 0x3ff < 1020 {
                     gic.end(taken);
                 }
                 taken

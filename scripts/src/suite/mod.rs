@@ -120,6 +120,7 @@ fn trials(project: &Project, full: bool) -> Vec<Trial> {
     trials.extend(raspi::chosen().map(|scenario| trial(&project, scenario, &raspi::board())));
     trials.extend(attack::boards().iter().map(|board| trial(&project, &attack::SCENARIO, board)));
     trials.extend(conformance::boards(full).map(|board| trial(&project, &conformance::SCENARIO, &board)));
+    trials.extend(conformance::lives_boards().map(|board| trial(&project, &conformance::LIVES, &board)));
     trials.extend(bench::boards().map(|board| trial(&project, &bench::SCENARIO, &board)));
     let once = [&bench::GROWTH].into_iter().chain(book::ALL);
     trials.extend(once.map(|scenario| trial(&project, scenario, &qemu::Options::default())));

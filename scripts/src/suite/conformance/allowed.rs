@@ -106,6 +106,7 @@ pub const ALLOWED: &[Allowed] = &[
     any(V2, "(virtual|physical) timer: IAR again", "QEMU's GICv2 does not look at the line of a hardware interrupt that a guest ends before another one comes"),
     // The timers' interrupts and the PMU's.
     bits(V2, r"gicd\+0xc04 ones/.", 0x2080_8000, "a neighbour's trigger would change too: QEMU's GICv2 has one for all CPUs, and GIC-400 has it fixed"),
+    any("virt gicv2 .*", "active on a CPU that is off: IAR (once it is routed here|after ICACTIVER)", "QEMU's GICv2 has a shared interrupt active for each CPU by itself"),
     any(V2, "routed back: taken", "QEMU's GICv2 forgets what is pending without a target"),
 
     // Exceptions.
@@ -113,12 +114,13 @@ pub const ALLOWED: &[Allowed] = &[
     any(ALL, "debug: step over a (load from a device|trapped register)", "an instruction that EL2 carried out leaves the step active-pending, without a valid syndrome (Arm ARM, D2.12)"),
     any(ALL, "debug: watchpoint, a device", "the fault of stage 2 comes before the watchpoint"),
     any(V3, "device: (pair|pair, post-indexed|stored by a pair)", "QEMU makes one access of 64 bits, which this register has not, of a pair of words"),
+    any(ALL, "EL0: A32: (load with write-back|pair) from a device", "instructions of AArch32 are not decoded; in AArch64 they are"),
     any(ALL, "SMC with a number that is none.*", "an SMC is UNDEFINED where there is no EL3, and a call of ours"),
 
     any(PI, "PMU: (INTID|IAR|pending).*", "the PMU has shared interrupts there, which the primary partition alone gets"),
 
     // Calls.
-    any(PI, "second CPU.*", "QEMU's Raspberry Pi 4 has no firmware that serves PSCI"),
+    any(PI, "(second CPU|active on a CPU that is off).*", "QEMU's Raspberry Pi 4 has no firmware that serves PSCI"),
     any(PI, "PSCI.*", "QEMU's Raspberry Pi 4 has no firmware that serves PSCI"),
     any(VIRT, "PSCI: SMCCC (version|features)", "QEMU's firmware serves PSCI only"),
     any(MAX, "PSCI: TRNG version", "QEMU's firmware serves PSCI only"),

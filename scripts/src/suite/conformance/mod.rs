@@ -13,6 +13,7 @@ use crate::build;
 use crate::qemu::{self, BoardName, Gic, Process};
 use allowed::{ALLOWED, Allowed};
 use anyhow::{Context, Result, bail, ensure};
+use bulkhead_machine::sysreg;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
 use std::sync::mpsc;
@@ -21,6 +22,9 @@ use std::time::Duration;
 
 /// What is compared.
 pub const SCENARIO: Scenario = Scenario { name: "conformance", run: conformance };
+
+/// Nothing of a life shows in the next.
+pub const LIVES: Scenario = Scenario { name: "lives", run: lives };
 
 /// A bare board that is silent for so long has come to its end.
 const SILENCE: Duration = Duration::from_secs(30);
@@ -49,6 +53,12 @@ pub fn boards(full: bool) -> impl Iterator<Item = qemu::Options> {
     virt.chain([super::raspi::board()])
 }
 
+/// The oldest and the newest CPU, each with one of the GICs.
+pub fn lives_boards() -> impl Iterator<Item = qemu::Options> {
+    boards(false)
+        .filter(|board| ["cortex-a53", "max"].contains(&&*board.cpu) && board.board == BoardName::QemuVirt)
+}
+
 /// Name and value of every probe.
 type Findings = BTreeMap<String, String>;
 
@@ -56,7 +66,28 @@ fn conformance(lab: &mut Lab) -> Result<()> {
     let native = findings(native(lab)?)?;
     let guest = findings(guest(lab)?)?;
     ensure!(native.len() >= 100, "only {} probes spoke on the bare board", native.len());
+    undefined(&guest)?;
     compare(ALLOWED, &label(&lab.board), &native, &guest)
+}
+
+/// Nothing answers of what the table of traps says that it is UNDEFINED. (An exception that EL1 has asked for itself
+/// comes before EL2's: SMCR_EL1's, by CPACR_EL1.SMEN.)
+fn undefined(guest: &Findings) -> Result<()> {
+    for (name, _) in guest.iter().filter(|(_, value)| !value.starts_with("exception")) {
+        let Some((_, encoding)) =
+            name.split_once(" S").filter(|(what, _)| ["read", "write", "do"].contains(what))
+        else {
+            continue;
+        };
+        let fields: Vec<u8> =
+            encoding.split('_').filter_map(|field| field.trim_start_matches('C').parse().ok()).collect();
+        let [op0, op1, crn, crm, op2] = fields[..] else { bail!("not an encoding: {name}") };
+        let row = sysreg::row(sysreg::Register::new(op0, op1, crn, crm, op2));
+        if let Some(row) = row.filter(|row| row.verdict == sysreg::Verdict::Undefined) {
+            bail!("{name} is answered, and {} is to be UNDEFINED: {}", row.name, row.reason);
+        }
+    }
+    Ok(())
 }
 
 /// What the list calls the board.
@@ -66,6 +97,36 @@ fn label(board: &qemu::Options) -> String {
         (_, Gic::V2) => format!("virt gicv2 {}", board.cpu),
         (_, Gic::V3) => format!("virt gicv3 {}", board.cpu),
     }
+}
+
+/// The guest prints what it finds in its registers as it starts, spoils all of it, and asks for a reset.
+fn lives(lab: &mut Lab) -> Result<()> {
+    let partition = Partition {
+        name: "conformance",
+        memory: 16,
+        kernel: "conformance",
+        more: "bootargs = \"lives=2\";".into(),
+        ..Partition::ticker(0)
+    };
+    let mut machine = lab.boot(&[partition])?;
+    let limit = machine.patience(Duration::from_secs(20));
+    let births = |machine: &crate::machine::Machine| -> Vec<Vec<String>> {
+        let said = machine.said("conformance");
+        let lines: Vec<_> = said.lines().iter().map(|line| line.text.clone()).collect();
+        lines.split_inclusive(|line| line == "birth: all").map(<[_]>::to_vec).collect()
+    };
+    // Said behind each list, which is complete then.
+    machine.wait("conformance", &regex(r"^birth spoilt")?, limit)?;
+    machine.wait("conformance", &regex(r"^birth spoilt")?, limit)?;
+    let births = births(&machine);
+    let [first, second, ..] = births.as_slice() else { bail!("two lives were to be seen") };
+    let second: Vec<_> = second.iter().filter(|line| !line.starts_with("birth spoilt")).collect();
+    ensure!(first.len() > 50, "only {} lines of the first life", first.len());
+    for (first, second) in first.iter().zip(&second) {
+        ensure!(first == *second, "in the first life {first}, in the second {second}");
+    }
+    ensure!(first.len() == second.len(), "{} and {} lines", first.len(), second.len());
+    Ok(())
 }
 
 /// What the guest prints at EL1 of the bare board.
