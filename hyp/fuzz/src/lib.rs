@@ -8,6 +8,7 @@
 
 mod calls;
 mod configuration;
+mod console;
 mod decoding;
 mod interrupts;
 mod uart;
@@ -17,12 +18,13 @@ mod watchdog;
 pub type Target = fn(&[u8]);
 
 /// The targets by name.
-pub const TARGETS: [(&str, Target); 7] = [
+pub const TARGETS: [(&str, Target); 8] = [
     ("bundle", configuration::bundle),
     ("plan", configuration::plan),
     ("decoding", decoding::fuzz),
     ("uart", uart::fuzz),
     ("watchdog", watchdog::fuzz),
+    ("console", console::fuzz),
     ("gic", interrupts::fuzz),
     ("calls", calls::fuzz),
 ];
