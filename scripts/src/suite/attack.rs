@@ -10,7 +10,7 @@ use super::lab::{Lab, Partition};
 use super::shell::{regex, wait};
 use crate::build;
 use crate::console::HYPERVISOR;
-use crate::machine::Machine;
+use crate::machine::{Failure, Machine};
 use crate::project::Project;
 use crate::qemu::{self, BoardName};
 use crate::transcript::Line;
@@ -92,17 +92,26 @@ pub fn campaign(project: &Project, options: &Options) -> Result<bool> {
     build::hypervisor(project, false)?;
     let start = Instant::now();
     let boards = if options.every_board { boards() } else { vec![options.board.clone()] };
-    let (mut failed, mut worst, mut added) = (Vec::new(), 0, 0);
+    let (mut failed, mut stood, mut worst, mut added) = (Vec::new(), Vec::new(), 0, 0);
     for (seed, board) in
         (options.first..options.first.saturating_add(options.seeds)).zip(boards.iter().cycle())
     {
         let began = Instant::now();
         let mut lab = Lab::new(project, &format!("attack-{seed}"), board.clone())?;
-        match attack(&mut lab, seed, options.threads) {
+        let mut result = attack(&mut lab, seed, options.threads);
+        let silent = result.as_ref().is_err_and(is_silence) && !options.threads;
+        if silent {
+            println!("seed {seed} on {}: the one clock stands still; again with threads", board.name());
+            stood.push(seed);
+            result = attack(&mut lab, seed, true);
+        }
+        match result {
             Ok(outcome) => {
                 println!("seed {seed}: {outcome}; {:.1} s", began.elapsed().as_secs_f64());
-                worst = worst.max(outcome.attacked);
-                added = added.max(outcome.attacked.saturating_sub(outcome.quiet));
+                if !silent {
+                    worst = worst.max(outcome.attacked);
+                    added = added.max(outcome.attacked.saturating_sub(outcome.quiet));
+                }
                 lab.remove()?;
             }
             Err(error) => {
@@ -116,9 +125,19 @@ pub fn campaign(project: &Project, options: &Options) -> Result<bool> {
         }
     }
     let (passed, seconds) = (options.seeds - failed.len() as u64, start.elapsed().as_secs());
-    println!("{passed} passed, {} failed {failed:?}; {seconds} s", failed.len());
+    println!(
+        "{passed} passed, {} failed {failed:?}; {} only with threads {stood:?}; {seconds} s",
+        failed.len(),
+        stood.len()
+    );
     println!("the witness's latest wake-up under attack: {worst} ns, at most {added} ns later than in quiet");
     Ok(failed.is_empty())
+}
+
+/// Whether nothing more was heard. With one clock that counts instructions, an attacker stops the whole board if its
+/// vector cannot be fetched: one exception follows another, and none of them counts as an instruction.
+fn is_silence(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(Failure::Waited(..)))
 }
 
 /// Both virtual interrupt controllers, each with every CPU model; and the Raspberry Pi.
@@ -167,7 +186,7 @@ fn attack(lab: &mut Lab, seed: u64, threads: bool) -> Result<Outcome> {
 fn watch(machine: &mut Machine) -> Result<Outcome> {
     const LATEST: &str = r"^witness: (?:quiet|attacked): (\d+) wake-ups, the latest by (\d+) ns";
     let mut stretch = || -> Result<(u64, u64)> {
-        let groups = wait(machine, "witness", &format!("{LATEST}|COMPLAINT.*"), 60)?;
+        let groups = wait(machine, "witness", &format!("{LATEST}|COMPLAINT.*"), 20)?;
         ensure!(groups.get(1).is_some_and(|group| !group.is_empty()), "the witness: {}", groups[0]);
         Ok((groups[1].parse()?, groups[2].parse()?))
     };
