@@ -129,6 +129,7 @@ The exit status is 0 if every partition powered itself off.")]
     #[command(after_help = "\
 Examples:
   cargo bulkhead stats                         the board that `cargo bulkhead run` runs
+  cargo bulkhead stats --every 2               again every two seconds
   cargo bulkhead stats /dev/ttyUSB0 --json     one at a serial port that no other program reads
 
 It presses Ctrl-] l and Ctrl-] t; docs/operating.md explains the answer.")]

@@ -14,11 +14,12 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 use serde_json::{Value, json};
-use std::fs::OpenOptions;
-use std::io::{Read, Write};
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write, stdout};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -33,90 +34,99 @@ pub struct Options {
     /// The serial port's rate
     #[arg(long, value_name = "BAUD", default_value_t = 115_200)]
     pub speed: u32,
+    /// Ask again each time so many seconds have passed, until Ctrl-C
+    #[arg(long, value_name = "SECONDS")]
+    pub every: Option<u32>,
 }
 
 /// How long the answer may take: some hundred lines at 115,200 baud, under an emulator whose host is busy.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Asks, and prints the answer.
+/// Asks, and prints the answer; again and again if that is wanted.
 ///
 /// # Errors
 /// When nobody answers.
 pub fn stats(project: &Project, options: &Options) -> Result<()> {
-    let answer = match &options.place {
-        None => ask(door::enter_only(project)?.pair()?),
+    let board = match &options.place {
+        None => File::from(OwnedFd::from(door::enter_only(project)?)),
         Some(path) if door::is_door(path) => {
             let door =
                 UnixStream::connect(path).with_context(|| format!("cannot enter {}", path.display()))?;
-            ask(door.pair()?)
+            File::from(OwnedFd::from(door))
         }
-        Some(path) => ask(serial(path, options.speed)?),
-    }?;
-    if options.json {
-        println!("{:#}", json(&answer));
-    } else {
-        print!("{}", text(&answer));
-    }
-    Ok(())
-}
-
-trait Pair {
-    fn pair(self) -> Result<(Self, Self)>
-    where
-        Self: Sized;
-}
-
-impl Pair for UnixStream {
-    fn pair(self) -> Result<(Self, Self)> {
-        Ok((self.try_clone().context("the socket")?, self))
+        Some(path) => serial(path, options.speed)?,
+    };
+    let mut line = Line::new((board.try_clone()?, board));
+    loop {
+        let answer = line.ask()?;
+        let shown = if options.json { format!("{:#}\n", json(&answer)) } else { text(&answer) };
+        stdout().write_all(shown.as_bytes()).context("cannot print")?;
+        let Some(seconds) = options.every else { return Ok(()) };
+        thread::sleep(Duration::from_secs(seconds.into()));
+        println!();
     }
 }
 
 /// Opens a serial port for reading and for writing, raw and at `speed`.
-fn serial(path: &Path, speed: u32) -> Result<(std::fs::File, std::fs::File)> {
+fn serial(path: &Path, speed: u32) -> Result<File> {
     let name = || format!("the serial port {}", path.display());
     let port = OpenOptions::new().read(true).write(true).open(path).with_context(name)?;
     let mut settings = tcgetattr(&port).with_context(name)?;
     settings.make_raw();
     settings.set_speed(speed).with_context(|| format!("{speed} baud"))?;
     tcsetattr(&port, OptionalActions::Now, &settings).with_context(name)?;
-    Ok((port.try_clone().with_context(name)?, port))
+    Ok(port)
 }
 
-/// Presses the monitor's keys and reads until the answer is complete.
-///
-/// # Errors
-/// When it does not come.
-pub fn ask((mut from, mut to): (impl Read + Send + 'static, impl Write)) -> Result<Answer> {
-    let (sender, heard) = mpsc::channel();
-    thread::spawn(move || {
-        let mut buffer = [0; 4096];
-        while let Ok(count) = from.read(&mut buffer) {
-            if count == 0 || sender.send(buffer[..count].to_vec()).is_err() {
-                break;
+/// The way to a board's monitor and back.
+pub struct Line<W> {
+    to: W,
+    heard: Receiver<Vec<u8>>,
+    parser: Parser,
+    transcript: Transcript,
+}
+
+impl<W: Write> Line<W> {
+    /// A line that is read from the first and written to by the second.
+    pub fn new((mut from, to): (impl Read + Send + 'static, W)) -> Self {
+        let (sender, heard) = mpsc::channel();
+        thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(count) = from.read(&mut buffer) {
+                if count == 0 || sender.send(buffer[..count].to_vec()).is_err() {
+                    break;
+                }
             }
-        }
-    });
-    to.write_all(&[ESCAPE, b'l', ESCAPE, b't'])
-        .and_then(|()| to.flush())
-        .context("cannot ask the monitor")?;
-    let (mut parser, mut transcript, mut answer) =
-        (Parser::default(), Transcript::default(), Answer::default());
-    let deadline = Instant::now() + PATIENCE;
-    while !answer.is_complete() {
-        let bytes = match heard.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            Ok(bytes) => bytes,
-            Err(RecvTimeoutError::Disconnected) => bail!("the line was closed before the monitor answered"),
-            Err(RecvTimeoutError::Timeout) => bail!("the monitor does not answer"),
-        };
-        for event in parser.feed(&bytes) {
-            if let Some((HYPERVISOR, line)) = transcript.event(&event, Duration::ZERO) {
-                ensure!(!line.text.starts_with("monitor: disabled"), "the {}", line.text);
-                answer.line(&line.text);
-            }
-        }
+        });
+        Self { to, heard, parser: Parser::default(), transcript: Transcript::default() }
     }
-    Ok(answer)
+
+    /// Presses the monitor's keys and reads until the answer is complete.
+    ///
+    /// # Errors
+    /// When it does not come.
+    pub fn ask(&mut self) -> Result<Answer> {
+        let keys = self.to.write_all(&[ESCAPE, b'l', ESCAPE, b't']).and_then(|()| self.to.flush());
+        keys.context("cannot ask the monitor")?;
+        let mut answer = Answer::default();
+        let deadline = Instant::now() + PATIENCE;
+        while !answer.is_complete() {
+            let bytes = match self.heard.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(bytes) => bytes,
+                Err(RecvTimeoutError::Disconnected) => {
+                    bail!("the line was closed before the monitor answered")
+                }
+                Err(RecvTimeoutError::Timeout) => bail!("the monitor does not answer"),
+            };
+            for event in self.parser.feed(&bytes) {
+                if let Some((HYPERVISOR, line)) = self.transcript.event(&event, Duration::ZERO) {
+                    ensure!(!line.text.starts_with("monitor: disabled"), "the {}", line.text);
+                    answer.line(&line.text);
+                }
+            }
+        }
+        Ok(answer)
+    }
 }
 
 /// As tables.
@@ -170,7 +180,6 @@ fn json(answer: &Answer) -> Value {
 mod tests {
     use super::*;
     use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-    use std::fs::File;
     use std::os::unix::ffi::OsStrExt;
 
     /// As the monitor answers, with other lines between, and one that only looks like an answer.
@@ -189,7 +198,7 @@ mod tests {
     #[test]
     fn an_answer_becomes_tables() {
         let mut asked = Vec::new();
-        let answer = ask((SAID.as_bytes(), &mut asked)).unwrap();
+        let answer = Line::new((SAID.as_bytes(), &mut asked)).ask().unwrap();
         assert_eq!(asked, b"\x1dl\x1dt");
         insta::assert_snapshot!(text(&answer));
         insta::assert_snapshot!(format!("{:#}", json(&answer)));
@@ -198,9 +207,9 @@ mod tests {
     #[test]
     fn a_board_that_says_no_is_quoted() {
         let no = b"[bulkhead]    4.000001 cpu0 monitor: disabled by the configuration (no-monitor)\r\n";
-        let error = ask((no.as_slice(), Vec::new())).unwrap_err().to_string();
+        let error = Line::new((no.as_slice(), Vec::new())).ask().unwrap_err().to_string();
         assert_eq!(error, "the monitor: disabled by the configuration (no-monitor)");
-        let error = ask((b"[a] x\r\n".as_slice(), Vec::new())).unwrap_err().to_string();
+        let error = Line::new((b"[a] x\r\n".as_slice(), Vec::new())).ask().unwrap_err().to_string();
         assert_eq!(error, "the line was closed before the monitor answered");
     }
 
@@ -214,13 +223,18 @@ mod tests {
         let port = serial(&path, 9600).unwrap();
         let mut board = File::from(board);
         let asked = thread::spawn(move || {
-            let mut keys = [0; 4];
-            board.read_exact(&mut keys).unwrap();
-            board.write_all(SAID.as_bytes()).unwrap();
+            let mut keys = [0; 8];
+            for half in keys.chunks_mut(4) {
+                board.read_exact(half).unwrap();
+                board.write_all(SAID.as_bytes()).unwrap();
+            }
             (keys, board)
         });
-        let answer = ask(port).unwrap();
-        assert_eq!(asked.join().unwrap().0, *b"\x1dl\x1dt");
-        assert_eq!((answer.partitions.len(), answer.vcpus.len()), (2, 3));
+        let mut line = Line::new((port.try_clone().unwrap(), port));
+        for _ in 0..2 {
+            let answer = line.ask().unwrap();
+            assert_eq!((answer.partitions.len(), answer.vcpus.len()), (2, 3));
+        }
+        assert_eq!(asked.join().unwrap().0, *b"\x1dl\x1dt\x1dl\x1dt");
     }
 }

@@ -143,6 +143,7 @@ fn monitor(lab: &mut Lab) -> Result<()> {
     ])?;
     let machine = &mut machine;
     wait(machine, "mortal", "^mortal: spin", 30)?;
+    wait(machine, "ticker", "^tick 1", 30)?;
     wait_stopped(machine, "call", "it said that it cannot go on")?;
     machine.focus("mortal")?;
     ask(machine, "?", "^Ctrl-] l: list of all partitions")?;
@@ -167,7 +168,7 @@ fn monitor(lab: &mut Lab) -> Result<()> {
     // The same from another process's side, while this one plays the board.
     let (visitor, board) = UnixStream::pair()?;
     machine.sender().send(Message::Visitor(board)).ok().context("the machine has ended")?;
-    let asking = thread::spawn(move || stats::ask((visitor.try_clone()?, visitor)));
+    let asking = thread::spawn(move || stats::Line::new((visitor.try_clone()?, visitor)).ask());
     while !asking.is_finished() {
         machine.sleep(Duration::from_millis(50))?;
     }
@@ -201,8 +202,10 @@ fn monitor(lab: &mut Lab) -> Result<()> {
         let end = wait(machine, HYPERVISOR, "^call/0:   PC|^call: stays stopped", 20)?;
         ensure!(end[0].starts_with("call/0") == dumps, "at {level}: {}", end[0]);
     }
+    wait(machine, HYPERVISOR, "^call: stays stopped", 20)?;
     machine.focus("ticker")?;
     witness_lost_nothing(machine)?;
+    machine.wait_off("ticker", Duration::from_secs(60))?;
     // The last one takes the board with it, and is not stopped by mistake.
     machine.focus("mortal")?;
     ask(machine, "x", "^monitor: mortal is the last that runs")?;

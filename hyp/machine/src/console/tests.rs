@@ -2,6 +2,7 @@
 //! The console as a terminal sees it.
 
 use super::*;
+use proptest::prelude::*;
 use std::string::String;
 use std::vec::Vec;
 
@@ -196,4 +197,45 @@ fn own_lines_are_stamped() {
     console.output(PartitionId(0), b'x', &mut sink);
     let sent = String::from_utf8(sink.0).unwrap();
     assert_eq!(sent, "[bulkhead]   12.000345 cpu3 one\r\n[bulkhead]   12.000345 cpu3 two\r\n[a] x");
+}
+
+/// What a partition is fond of sending: whole sequences, their pieces, prefixes of others, any bytes.
+fn pieces() -> impl Strategy<Value = Vec<u8>> {
+    let piece = prop_oneof![
+        Just(b"\x1b[2J".to_vec()),
+        Just(b"\x1b".to_vec()),
+        Just(b"\xc2\x9b1A".to_vec()),
+        Just(b"\r\n[bulkhead] panic: forged".to_vec()),
+        Just(b"\n[a] ".to_vec()),
+        Just(b"\r".to_vec()),
+        Just(b"\x08".to_vec()),
+        proptest::collection::vec(any::<u8>(), 0..300),
+    ];
+    proptest::collection::vec(piece, 0..20).prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    /// Whatever a partition out of focus sends, the terminal gets whole lines behind its own name, without control
+    /// characters; and the same when the lines are told again.
+    #[test]
+    fn out_of_focus_nothing_is_forged_or_steered(bytes in pieces()) {
+        let mut channels = [Channel::new("a"), Channel::new("b")];
+        let mut console = Console::new(&mut channels);
+        let mut sent = Vec::new();
+        for byte in bytes {
+            console.output(PartitionId(1), byte, &mut |byte| sent.push(byte));
+        }
+        console.flush(PartitionId(1), &mut |byte| sent.push(byte));
+        let mut place = Some(console.last(PartitionId(1), 1000));
+        while let Some(from) = place {
+            place = console.past(PartitionId(1), from, &mut |byte| sent.push(byte));
+        }
+        let text = String::from_utf8_lossy(&sent);
+        for line in text.split_terminator("\r\n") {
+            let own = line.strip_prefix("[b] ").or(line.strip_prefix("[bulkhead]   b| "));
+            prop_assert!(own.is_some(), "{line:?}");
+            prop_assert!(!own.unwrap_or("").contains(|c: char| c.is_control() && c != '\t'), "{line:?}");
+        }
+        prop_assert!(text.is_empty() || text.ends_with("\r\n"));
+    }
 }
