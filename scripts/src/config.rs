@@ -5,8 +5,8 @@ use crate::check::compile;
 use anyhow::{Context, Result, bail, ensure};
 use dtoolkit::fdt::Fdt;
 use dtoolkit::{Node, Property};
-use std::fs;
-use std::io::ErrorKind;
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -14,6 +14,9 @@ use std::process::Command;
 const IMAGE_PROPERTIES: [&str; 3] = ["kernel", "ramdisk", "device-tree"];
 
 const PARTITION: &str = "bulkhead,partition";
+
+/// What a flattened tree, and so a bundle, begins with (Devicetree Specification, 5.2).
+const TREE_MAGIC: [u8; 4] = [0xd0, 0x0d, 0xfe, 0xed];
 
 /// Where a configuration comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +73,12 @@ impl Config {
                 path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
             return Ok(Self::Overlays { folder: folder.to_path_buf(), files: vec![path.to_path_buf()] });
         }
+        let mut magic = [0; 4];
+        let read = File::open(path).and_then(|mut file| file.read_exact(&mut magic));
+        ensure!(
+            read.is_ok() && magic == TREE_MAGIC,
+            "{shown} is neither a folder, nor an overlay in source form (*.dtso), nor a packed bundle"
+        );
         Ok(Self::Bundle(path.to_path_buf()))
     }
 
@@ -225,6 +234,8 @@ mod tests {
         assert_eq!(config.session().unwrap(), Some(path("s.play")));
         let Config::Overlays { files, .. } = config else { panic!("not overlays") };
         assert_eq!(files, [path("a.dtso"), path("b.dtso")]);
+        assert!(Config::open(&path("c.itb")).unwrap_err().to_string().contains("nor a packed bundle"));
+        fs::write(path("c.itb"), TREE_MAGIC).unwrap();
         assert_eq!(Config::open(&path("c.itb")).unwrap(), Config::Bundle(path("c.itb")));
         fs::write(path("t.play"), "").unwrap();
         assert!(Config::open(&path("a.dtso")).unwrap().session().is_err());

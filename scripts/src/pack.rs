@@ -230,9 +230,10 @@ mod tests {
         assert!(strong.windows(6).filter(|bytes| bytes == b"sha256").count() == 3, "one hash an image");
         let bundle = Bundle::parse(&strong, crc32).unwrap();
         assert_eq!(bundle.image("k").unwrap().1, b"kernel");
-        file("one.itb", "");
-        let packed = Config::open(&folder.path().join("one.itb")).unwrap();
-        assert!(pack_with(&project, &packed, None).unwrap().is_empty());
+        let path = folder.path().join("one.itb");
+        fs::write(&path, &strong).unwrap();
+        let packed = Config::open(&path).unwrap();
+        assert_eq!(pack_with(&project, &packed, None).unwrap(), strong);
         let refused = pack_with(&project, &packed, Some(Hash::Crc32)).unwrap_err().to_string();
         assert!(refused.contains("keeps the hashes"), "{refused}");
     }

@@ -11,7 +11,14 @@ pub const DEFAULT_LIMIT: Duration = Duration::from_secs(60);
 /// The language, explained for the user.
 #[must_use]
 pub fn help() -> String {
-    include_str!("session.md").lines().filter(|line| !line.starts_with("```")).collect::<Vec<_>>().join("\n")
+    // Whoever shows it wraps prose to the width there is.
+    let prose =
+        |text: &str| text.trim().split("\n\n").map(|part| part.replace('\n', " ")).collect::<Vec<_>>();
+    let part = |(number, text): (usize, &str)| match number % 2 {
+        0 => prose(text).join("\n\n"),
+        _ => text.trim_start_matches("text\n").trim_end().to_owned(),
+    };
+    include_str!("session.md").split("```").enumerate().map(part).collect::<Vec<_>>().join("\n\n")
 }
 
 /// A session, ready to be played.
