@@ -6,6 +6,7 @@
 
 use crate::tables::{Leaf, stage1, stage2};
 use alloc::vec::Vec;
+use bulkhead_plan::sorted::sort_by_key;
 use bulkhead_types::{Hpa, PartitionId, Range};
 use core::fmt;
 
@@ -158,7 +159,7 @@ impl Audit {
         if let Some(finding) = self.finding {
             return Err(finding);
         }
-        self.claims.sort_unstable_by_key(|(range, _)| range.start());
+        sort_by_key(&mut self.claims, |(range, _)| range.start().0);
         // The claim seen so far that reaches furthest; sorted by start, only it can overlap the next.
         let mut furthest: Option<(Range<Hpa>, Owner)> = None;
         for (range, owner) in self.claims {

@@ -2,13 +2,18 @@
 //! What is wrong with a configuration, said so that its author can put it right.
 
 use alloc::borrow::Cow;
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
-/// One thing that is wrong: where, what was found, the rule that it breaks, and what to do.
+/// One thing that is wrong. One pointer, as nearly everything that plans may return it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Problem {
+pub struct Problem(Box<Details>);
+
+/// Where, what was found, the rule that it breaks, and what to do.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Details {
     /// Path of the node, or what stands in its place (`"bundle"`).
     pub node: String,
     /// The property of that node, if one is to blame.
@@ -25,28 +30,55 @@ impl Problem {
     /// A problem with `node`: `rule` says what is not as it must be.
     #[must_use]
     pub fn new(node: impl Into<String>, rule: impl Into<Cow<'static, str>>) -> Self {
-        Self { node: node.into(), property: None, value: None, rule: rule.into(), advice: None }
+        Self::of(node.into(), rule.into())
+    }
+
+    #[inline(never)]
+    fn of(node: String, rule: Cow<'static, str>) -> Self {
+        Self(Box::new(Details { node, property: None, value: None, rule, advice: None }))
+    }
+
+    /// Blames another node.
+    #[must_use]
+    pub fn node(mut self, node: impl Into<String>) -> Self {
+        self.0.node = node.into();
+        self
+    }
+
+    /// Names another rule.
+    #[must_use]
+    pub fn rule(mut self, rule: impl Into<Cow<'static, str>>) -> Self {
+        self.0.rule = rule.into();
+        self
     }
 
     /// Names the property.
     #[must_use]
     pub fn property(mut self, name: impl Into<Cow<'static, str>>) -> Self {
-        self.property = Some(name.into());
+        self.0.property = Some(name.into());
         self
     }
 
     /// Shows the value.
     #[must_use]
     pub fn value(mut self, value: impl Into<String>) -> Self {
-        self.value = Some(value.into());
+        self.0.value = Some(value.into());
         self
     }
 
     /// Says what to do.
     #[must_use]
     pub fn advice(mut self, advice: impl Into<Cow<'static, str>>) -> Self {
-        self.advice = Some(advice.into());
+        self.0.advice = Some(advice.into());
         self
+    }
+}
+
+impl core::ops::Deref for Problem {
+    type Target = Details;
+
+    fn deref(&self) -> &Details {
+        &self.0
     }
 }
 

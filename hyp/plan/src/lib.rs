@@ -35,6 +35,7 @@ mod interrupts;
 pub mod overlay;
 pub mod partition;
 pub mod plan;
+pub mod sorted;
 pub mod tree;
 
 use alloc::vec::Vec;

@@ -174,7 +174,7 @@ impl<H: Hardware> Local<'_, H> {
             return;
         }
         self.gic.set_groups(new);
-        for n in (0u16..).zip(self.gic.vcpus).map(|(n, _)| n).filter(|&n| n != self.me) {
+        for n in self.gic.numbered().map(|(n, _)| n).filter(|&n| n != self.me) {
             self.gic.call(n, LOOK_AT_ALL, self.hw);
         }
         self.look_at_all();

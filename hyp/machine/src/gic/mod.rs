@@ -224,6 +224,12 @@ impl<'a> Gic<'a> {
         self.vcpus
     }
 
+    /// The vCPUs with their numbers. A range that ends is counted without a check for overflow.
+    #[inline]
+    fn numbered(&self) -> impl Iterator<Item = (u16, &'a Vcpu)> {
+        (0..self.vcpus.len() as u16).zip(self.vcpus)
+    }
+
     #[inline]
     fn vcpu(&self, number: u16) -> Option<&'a Vcpu> {
         self.vcpus.get(usize::from(number))

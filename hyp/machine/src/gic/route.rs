@@ -3,7 +3,7 @@
 
 use super::bits::{Bits, bit};
 use super::state::{Bank, NOBODY, Spi, has};
-use super::{Gic, Hardware, Local, Version};
+use super::{Gic, Hardware, Local, Vcpu, Version};
 use bulkhead_types::{IntId, Trigger, VcpuId};
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 
@@ -36,12 +36,10 @@ impl Gic<'_> {
         if now != NOBODY && may(now) && self.is_on(now) {
             return now;
         }
-        let all = || (0u16..).zip(self.vcpus).filter(|&(n, _)| may(n));
-        all()
-            .find(|(_, vcpu)| vcpu.on.load(SeqCst) && !vcpu.asleep.load(SeqCst))
-            .or_else(|| all().find(|(_, vcpu)| vcpu.on.load(SeqCst)))
-            .or_else(|| all().next())
-            .map_or(NOBODY, |(n, _)| n)
+        // Of two that are alike the first comes out.
+        let rank = |vcpu: &Vcpu| if vcpu.on.load(SeqCst) { u8::from(vcpu.asleep.load(SeqCst)) } else { 2 };
+        let all = self.numbered().filter(|&(n, _)| may(n));
+        all.min_by_key(|(_, vcpu)| rank(vcpu)).map_or(NOBODY, |(n, _)| n)
     }
 
     /// Lets the physical interrupt through if it is enabled and its target runs. The lock is held.

@@ -82,6 +82,7 @@ impl Gic<'_> {
     }
 
     /// Puts an SGI into another vCPU's inbox. What is in the inbox when a vCPU is off waits there.
+    #[inline]
     fn send<H: Hardware>(&self, to: u16, number: u32, source: u16, hw: &H) {
         let Some(to) = confined::<H>(to.into(), self.vcpus.len()) else { return };
         let Some(vcpu) = self.vcpu(to as u16) else { return };
@@ -113,7 +114,7 @@ impl<H: Hardware> Local<'_, H> {
 
     fn send_sgi(&self, number: u8, register: SgiRegister, value: u64) {
         if value & ALL_OTHERS != 0 {
-            for (n, vcpu) in (0u16..).zip(self.gic.vcpus) {
+            for (n, vcpu) in self.gic.numbered() {
                 if n != self.me && self.gic.takes(vcpu, number, register) {
                     self.gic.send(n, u32::from(number), self.me, self.hw);
                 }
@@ -125,7 +126,7 @@ impl<H: Hardware> Local<'_, H> {
             (value >> 48 & 0xff) << 32 | (value >> 32 & 0xff) << 16 | (value >> 16 & 0xff) << 8,
         );
         let mut list = value as u32 & 0xffff;
-        for (n, vcpu) in (0u16..).zip(self.gic.vcpus) {
+        for (n, vcpu) in self.gic.numbered() {
             if list == 0 {
                 break;
             }

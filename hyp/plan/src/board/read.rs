@@ -11,6 +11,7 @@ use super::{Board, Conduit, Console, Cpu, Entropy, Gic, Psci, Start, Timer};
 use crate::early::{ConsoleKind, SPIN_TABLE_SIZE, without_options};
 use crate::error::{Errors, Problem};
 use crate::interrupts::{GIC_V2, GIC_V3, interrupts};
+use crate::sorted::sort_by_key;
 use crate::tree::{Node, NodeId, Tree};
 
 impl Board {
@@ -80,7 +81,7 @@ fn memory(root: Node<'_, '_>) -> Result<Vec<Range<Hpa>>, Problem> {
         }
     }
     banks.retain(|bank| !bank.is_empty());
-    banks.sort_by_key(Range::start);
+    sort_by_key(&mut banks, |bank: &Range<Hpa>| bank.start().0);
     let mut merged: Vec<Range<Hpa>> = Vec::with_capacity(banks.len());
     for bank in banks {
         match merged.last_mut() {
@@ -130,7 +131,7 @@ fn cpus(root: Node<'_, '_>) -> Result<Vec<Cpu>, Errors> {
         }
     }
     let mut affinities: Vec<u64> = cpus.iter().map(|cpu| cpu.mpidr.affinity()).collect();
-    affinities.sort_unstable();
+    sort_by_key(&mut affinities, |affinity| *affinity);
     for pair in affinities.windows(2) {
         if let [a, b] = pair
             && a == b

@@ -7,7 +7,6 @@
 mod hash;
 mod write;
 
-use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -19,6 +18,7 @@ pub use hash::{Crc32, software_crc32};
 pub use write::{Configuration as NewConfiguration, Contents, Image as NewImage, write};
 
 use crate::error::{Errors, Problem, listed, nearest};
+use crate::sorted::Map;
 use crate::tree::{Node, NodeId, Tree, blob_size};
 
 /// What stands for the bundle's own tree in errors.
@@ -29,7 +29,7 @@ const BUNDLE: &str = "bundle";
 pub struct Bundle<'a> {
     bytes: &'a [u8],
     tree: Tree<'a>,
-    images: BTreeMap<&'a str, Image>,
+    images: Map<&'a str, Image>,
     crc32: Crc32,
     at: Option<Hpa>,
 }
@@ -63,11 +63,11 @@ impl<'a> Bundle<'a> {
             .map(|node| node.id())
             .ok_or_else(|| Problem::new(BUNDLE, "this is not a FIT image: its tree has no /images"))?;
         let mut errors = Errors::new();
-        let mut images = BTreeMap::new();
+        let mut images = Map::new();
         let names: Vec<(NodeId, &'a str)> = tree.children_named(parent);
         for (node, name) in names {
             if let Some(place) = errors.note(place(tree.node(node), bytes, size))
-                && images.insert(name, Image { node, bytes: place }).is_some()
+                && images.add(name, Image { node, bytes: place }).is_err()
             {
                 errors
                     .push(Problem::new(BUNDLE, "two images have the same name").value(format!("\"{name}\"")));
@@ -89,7 +89,7 @@ impl<'a> Bundle<'a> {
 
     /// Names of all images, sorted.
     pub fn image_names(&self) -> impl Iterator<Item = &'a str> {
-        self.images.keys().copied()
+        self.images.entries().iter().map(|(name, _)| *name)
     }
 
     /// Names of the images that are for partitions: all but the overlays of configurations, sorted.

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Copying devices of the board, and what they depend on, into a guest's tree.
 
-use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -9,6 +8,7 @@ use alloc::vec::Vec;
 use super::{Guest, shared, wide};
 use crate::error::Problem;
 use crate::plan::Device;
+use crate::sorted::Map;
 use crate::tree::{Node, NodeId, Tree, base_name};
 
 /// The first phandle for what is copied from the board's tree.
@@ -58,7 +58,7 @@ pub(super) struct Copier<'c, 'g, 'a, 't> {
     guest: &'c Guest<'g, 'a>,
     tree: &'c mut Tree<'t>,
     /// The phandle in the guest's tree of each node of the board's that was copied for its sake.
-    phandles: BTreeMap<NodeId, u32>,
+    phandles: Map<NodeId, u32>,
     warnings: &'c mut Vec<Problem>,
 }
 
@@ -68,7 +68,7 @@ impl<'c, 'g, 'a> Copier<'c, 'g, 'a, 'g> {
         tree: &'c mut Tree<'g>,
         warnings: &'c mut Vec<Problem>,
     ) -> Self {
-        Self { guest, tree, phandles: BTreeMap::new(), warnings }
+        Self { guest, tree, phandles: Map::new(), warnings }
     }
 
     pub(super) fn devices(&mut self) {
@@ -195,8 +195,8 @@ impl<'c, 'g, 'a> Copier<'c, 'g, 'a, 'g> {
         if let Some(phandle) = self.phandles.get(&from.id()) {
             return *phandle;
         }
-        let phandle = FIRST_COPIED_PHANDLE.saturating_add(self.phandles.len() as u32);
-        self.phandles.insert(from.id(), phandle);
+        let phandle = FIRST_COPIED_PHANDLE.saturating_add(self.phandles.entries().len() as u32);
+        _ = self.phandles.add(from.id(), phandle);
         let name = self.unused_name(from);
         let node = self.tree.add_node(NodeId::ROOT, name);
         for property in from.properties() {

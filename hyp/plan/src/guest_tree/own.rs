@@ -28,14 +28,14 @@ pub(crate) fn own(
             (None, Some(value)) => format!("{value}: {}", problem.rule),
             _ => String::from(&*problem.rule),
         };
-        Problem { rule: rule.into(), ..problem }.property("device-tree").value(format!("\"{name}\""))
+        problem.rule(rule).property("device-tree").value(format!("\"{name}\""))
     };
     let tree = Tree::parse(blob, name).map_err(about)?;
     if overlay::is_overlay(&tree) {
         let mut tree = make(guest, warnings);
         overlay::apply(&mut tree, blob, name).map_err(|problem| {
             let rule = problem.rule.replace("the board's tree", "the tree of this guest");
-            about(Problem { rule: rule.into(), ..problem })
+            about(problem.rule(rule))
         })?;
         return Ok(flatten(&tree));
     }

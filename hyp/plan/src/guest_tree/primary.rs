@@ -5,7 +5,6 @@
 //! is not the guest's is disabled where it is, and what the virtual machine has in its place (CPUs,
 //! power, interrupt controller, console, memory) is rewritten where the board has it.
 
-use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -33,7 +32,7 @@ pub(super) fn make<'g>(guest: &Guest<'g, '_>, not_primarys: &[NodeId]) -> Tree<'
     let mut tree: Tree<'g> = guest.tree.clone();
     // They are the hypervisor's to honour, and no memory of the guest's is among them.
     tree.reservations.clear();
-    let mut writer = Writer { guest, tree: &mut tree, gone: BTreeSet::new() };
+    let mut writer = Writer { guest, tree: &mut tree, gone: Vec::new() };
     writer.detach_all(|node| node.is_compatible(PARTITIONS) && at_top(node));
     writer.detach_all(|node| node.string("device_type") == Some("memory") && at_top(node));
     writer.disable(not_primarys);
@@ -55,7 +54,7 @@ struct Writer<'w, 'g, 'a> {
     guest: &'w Guest<'g, 'a>,
     tree: &'w mut Tree<'g>,
     /// Phandles of nodes that are there no more.
-    gone: BTreeSet<u32>,
+    gone: Vec<u32>,
 }
 
 impl Writer<'_, '_, '_> {
@@ -263,7 +262,7 @@ impl Writer<'_, '_, '_> {
     }
 
     /// A device with an interrupt for each CPU keeps those of the CPUs that are there.
-    fn interrupts_of_cpus(&mut self, node: NodeId, gone: &BTreeSet<u32>) {
+    fn interrupts_of_cpus(&mut self, node: NodeId, gone: &[u32]) {
         let node = self.tree.node(node);
         let cells: Vec<u32> = node.cells("interrupts").collect();
         let affine: Vec<u32> = node.cells("interrupt-affinity").collect();

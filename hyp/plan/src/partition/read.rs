@@ -2,7 +2,6 @@
 //! Reading partitions out of the merged tree.
 
 use alloc::borrow::Cow;
-use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -13,6 +12,7 @@ use super::{
     ADDRESS_BITS, Access, MemoryWish, OnPanic, PARTITION, PARTITIONS, Policy, Restart, RestartPolicy, Spec,
 };
 use crate::error::{Errors, Problem, listed, nearest};
+use crate::sorted::Map;
 use crate::tree::{Cells, Node, Tree};
 
 /// The longest name (Devicetree Specification, 2.2.1).
@@ -82,10 +82,10 @@ pub(crate) fn read<'t>(tree: &'t Tree<'_>, errors: &mut Errors) -> Vec<Spec<'t>>
         return Vec::new();
     };
     check_parent(parent, errors);
-    let mut names = BTreeSet::new();
+    let mut names = Map::new();
     let mut specs = Vec::new();
     for node in parent.children() {
-        if !names.insert(node.base_name()) {
+        if names.add(node.base_name(), ()).is_err() {
             errors.push(Problem::new(node.path(), "another partition has this name already"));
         }
         match node.property("status") {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What lies in a partition's memory when it starts: kernel, ramdisk, device tree.
 
-use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -17,6 +16,7 @@ use crate::error::{Errors, Problem, listed, nearest};
 use crate::guest_tree::{self, Guest};
 use crate::image::{self, Kind, Placed, Segment, Wishes};
 use crate::partition::{ADDRESS_BITS, Access, Spec};
+use crate::sorted::Map;
 use crate::tree::NodeId;
 
 /// The kernel maps the tree in blocks of this size, which it must not leave (booting.rst).
@@ -33,12 +33,12 @@ type Checked<'a> = (Bytes<usize>, &'a [u8]);
 /// The images of the bundle that have been used so far: the hashes of each are checked once.
 pub(super) struct Images<'i, 'a> {
     bundle: &'i Bundle<'a>,
-    checked: BTreeMap<String, Option<Checked<'a>>>,
+    checked: Map<String, Option<Checked<'a>>>,
 }
 
 impl<'i, 'a> Images<'i, 'a> {
     pub(super) fn new(bundle: &'i Bundle<'a>) -> Self {
-        Self { bundle, checked: BTreeMap::new() }
+        Self { bundle, checked: Map::new() }
     }
 
     /// An image for a property of a partition. `None` if what is wrong has been said already.
@@ -65,7 +65,7 @@ impl<'i, 'a> Images<'i, 'a> {
             });
         }
         let image = self.bundle.image(name);
-        self.checked.insert(name.into(), image.as_ref().ok().cloned());
+        _ = self.checked.add(name.into(), image.as_ref().ok().cloned());
         image.map(Some)
     }
 }
@@ -178,7 +178,7 @@ impl Planner<'_, '_, '_> {
         };
         let written = match (own_tree, spec.device_tree) {
             (Some((_, blob)), Some(name)) => {
-                let about = |problem: Problem| Problem { node: spec.path.clone(), ..problem };
+                let about = |problem: Problem| problem.node(spec.path.clone());
                 errors.note(guest_tree::own(&guest, blob, name, self.warnings).map_err(about))
             }
             _ => Some(guest_tree::write(&guest, self.warnings)),

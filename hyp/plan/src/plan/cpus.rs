@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Which partition has which CPU.
 
-use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -12,6 +11,7 @@ use super::map;
 use crate::board::Board;
 use crate::error::{Errors, Problem, listed};
 use crate::partition::Spec;
+use crate::sorted::{Map, sort_by_key};
 
 /// A CPU's number in `cpus`: Aff3, Aff2, Aff1 and Aff0 in one cell. Aff3 fills the byte that `reg` leaves free.
 fn cpu_cell(affinity: u64) -> u32 {
@@ -25,8 +25,9 @@ pub(super) fn assign(
     errors: &mut Errors,
 ) -> (Vec<Vec<CpuIndex>>, Vec<CpuIndex>) {
     let cells = || board.cpus.iter().map(|cpu| cpu_cell(cpu.mpidr.affinity()));
-    let mut left: BTreeMap<u32, CpuIndex> = cells().zip((0..).map(CpuIndex)).collect();
-    let mut owners: BTreeMap<u32, &str> = BTreeMap::new();
+    let mut left = Map::new();
+    cells().zip((0..).map(CpuIndex)).for_each(|(cell, cpu)| _ = left.add(cell, cpu));
+    let mut owners: Map<u32, &str> = Map::new();
     let mut assigned = Vec::with_capacity(specs.len());
     for spec in specs {
         let problem = |rule: String, cells: &[u32]| {
@@ -38,7 +39,7 @@ pub(super) fn assign(
         for cell in &spec.cpus {
             match (left.remove(cell), owners.get(cell)) {
                 (Some(cpu), _) => {
-                    owners.insert(*cell, spec.name);
+                    _ = owners.add(*cell, spec.name);
                     cpus.push(cpu);
                     if !can_start(board, cpu) {
                         let rule = "the board's tree does not say how this CPU is started (enable-method)";
@@ -68,8 +69,8 @@ pub(super) fn assign(
         }
         assigned.push(cpus);
     }
-    let mut idle: Vec<CpuIndex> = left.into_values().collect();
-    idle.sort_unstable();
+    let mut idle: Vec<CpuIndex> = left.values().copied().collect();
+    sort_by_key(&mut idle, |cpu| u64::from(cpu.0));
     // The primary partition has what is left, unless it says itself what it wants.
     let rest = specs.iter().zip(&mut assigned).find(|(spec, _)| spec.primary && spec.cpus.is_empty());
     if let Some((spec, cpus)) = rest {

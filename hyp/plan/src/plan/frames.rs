@@ -3,6 +3,7 @@
 
 use alloc::vec::Vec;
 
+use crate::sorted::sort_by_key;
 use bulkhead_types::{Hpa, PAGE_SIZE, Range, align_down, align_up};
 
 /// The sizes of blocks that stage 2 can map at once with 4 KiB pages (Arm ARM, D8.3), largest first.
@@ -35,7 +36,7 @@ impl Free {
     pub(super) fn new(banks: &[Range<Hpa>], taken: impl Iterator<Item = Range<Hpa>>) -> Self {
         let mut taken: Vec<Range<Hpa>> =
             taken.filter(|range| !range.is_empty()).map(|r| r.page_aligned()).collect();
-        taken.sort_by_key(Range::start);
+        sort_by_key(&mut taken, |range| range.start().0);
         let mut free = Vec::with_capacity(banks.len().saturating_add(taken.len()));
         for bank in banks {
             // A page that RAM fills only in part is not used.

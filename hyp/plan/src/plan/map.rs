@@ -10,6 +10,7 @@ use bulkhead_types::{IntId, Ipa, Range};
 use super::{Device, GuestGic, GuestUart, Memory};
 use crate::board::{Board, Gic};
 use crate::partition::ADDRESS_BITS;
+use crate::sorted::sort_by_key;
 
 // What QEMU's virt board shows, so that images built for it run unmodified.
 const DISTRIBUTOR: Ipa = Ipa(0x0800_0000);
@@ -121,7 +122,7 @@ pub(super) fn occupied(
     }
     let memory = memory.iter().filter_map(|memory| Range::<Ipa>::new(memory.guest, memory.frames.size()));
     map.extend(memory.map(|range| (range, format!("the memory at {}", range.start()))));
-    map.sort_by_key(|(range, _)| range.start());
+    sort_by_key(&mut map, |(range, _)| range.start().0);
     map
 }
 
@@ -185,7 +186,7 @@ pub(super) fn uart(
     devices: &[Device],
 ) -> Option<GuestUart> {
     let base = place(board, identity_mapped, occupied, UART, UART_SIZE)?;
-    let taken: alloc::collections::BTreeSet<u32> =
+    let taken: Vec<u32> =
         devices.iter().flat_map(|device| &device.interrupts).map(|(id, _)| id.get()).collect();
     let free = (UART_INTERRUPT..u32::from(IntId::END_SHARED)).find(|id| !taken.contains(id))?;
     Some(GuestUart { base, interrupt: IntId::new(free)? })

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Which partition has which memory.
 
-use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -12,6 +11,7 @@ use super::frames::{Better, Free};
 use super::{Inputs, Memory, map};
 use crate::error::{Errors, Problem, listed};
 use crate::partition::{Access, MemoryWish, Spec};
+use crate::sorted::sort_by_key;
 use crate::tree::{Node, Tree};
 
 /// The memory of each partition, and what is left. Identity-mapped memory has no choice and comes
@@ -28,15 +28,15 @@ pub(super) fn assign(
     // With one bank there is nothing to choose.
     let reach = if board.memory.len() > 1 { reach(inputs.tree) } else { Hpa(0) };
     let mut owners: Vec<(Range<Hpa>, String)> = Vec::new();
-    let mut found: BTreeMap<(usize, usize), Vec<Memory>> = BTreeMap::new();
+    let mut found: Vec<(usize, usize, Vec<Memory>)> = Vec::new();
 
     let mut wishes = Vec::new();
     for (number, spec) in specs.iter().enumerate() {
-        wishes.extend(spec.memory.iter().enumerate().map(|(place, wish)| ((number, place), spec, *wish)));
+        wishes.extend(spec.memory.iter().enumerate().map(|(place, wish)| (number, place, spec, *wish)));
     }
     let fixed = |spec: &Spec<'_>, wish: &MemoryWish| spec.identity_mapped && wish.at.is_some();
-    wishes.sort_by_key(|(_, spec, wish)| (!fixed(spec, wish), core::cmp::Reverse(wish.size)));
-    for (key, spec, wish) in wishes {
+    sort_by_key(&mut wishes, |(_, _, spec, wish)| if fixed(spec, wish) { 0 } else { !wish.size });
+    for (number, place, spec, wish) in wishes {
         let problem = |rule: String| {
             Problem::new(spec.path.clone(), rule).property("memory").value(match wish.at {
                 Some(at) => format!("<{at} {:#x}>", wish.size),
@@ -73,7 +73,7 @@ pub(super) fn assign(
             }
         };
         owners.extend(pieces.iter().map(|frames| (*frames, format!("{}'s memory", spec.name))));
-        found.insert(key, place_pieces(spec, wish, guest, &pieces));
+        found.push((number, place, place_pieces(spec, wish, guest, &pieces)));
     }
     let rest = specs.iter().position(|spec| spec.primary && spec.memory.is_empty());
     if let Some((number, spec)) = rest.and_then(|number| Some((number, specs.get(number)?))) {
@@ -88,10 +88,11 @@ pub(super) fn assign(
             access: Access::ALL,
             in_place: false,
         };
-        found.insert((number, 0), everything.into_iter().map(memory).collect());
+        found.push((number, 0, everything.into_iter().map(memory).collect()));
     }
     let mut assigned: Vec<Vec<Memory>> = specs.iter().map(|_| Vec::new()).collect();
-    for ((number, _), memory) in found {
+    sort_by_key(&mut found, |(_, place, _)| *place as u64);
+    for (number, _, memory) in found {
         if let Some(list) = assigned.get_mut(number) {
             list.extend(memory);
         }

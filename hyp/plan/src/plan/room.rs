@@ -8,6 +8,7 @@ use bulkhead_types::{Ipa, PAGE_SIZE, Range, align_down};
 
 use super::Memory;
 use crate::partition::Access;
+use crate::sorted::sort_by_key;
 
 /// Memory with things lying in it.
 pub(super) struct Room {
@@ -24,7 +25,7 @@ impl Room {
                 Some((Range::<Ipa>::new(memory.guest, memory.frames.size())?, memory.access))
             })
             .collect();
-        memory.sort_by_key(|(range, _)| range.start());
+        sort_by_key(&mut memory, |(range, _)| range.start().0);
         let mut merged: Vec<(Range<Ipa>, Access)> = Vec::with_capacity(memory.len());
         for (range, access) in memory {
             let touches =

@@ -3,6 +3,8 @@
 //!
 //! Hardly anything is checked ahead: where the blob is damaged, reading ends.
 
+use core::ffi::CStr;
+
 use super::Cells;
 
 const MAGIC: u32 = 0xd00d_feed;
@@ -127,17 +129,22 @@ pub(super) enum Token<'a> {
     End,
 }
 
-/// The name of a property: what the strings block has from there up to a NUL.
-pub(super) struct PropertyName<'a>(&'a str);
+/// The name of a property: what the strings block has from there up to a NUL. Most are passed over unread.
+pub(super) struct PropertyName<'a> {
+    strings: &'a str,
+    at: u32,
+}
 
 impl<'a> PropertyName<'a> {
     fn is(&self, name: &str) -> bool {
-        self.0.strip_prefix(name).is_some_and(|rest| rest.starts_with('\0'))
+        let rest = self.strings.as_bytes().get(self.at as usize..).unwrap_or_default();
+        rest.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.first() == Some(&0))
     }
 
     /// The name; `None` where no NUL ends it.
     pub(super) fn get(&self) -> Option<&'a str> {
-        self.0.get(..self.0.bytes().position(|byte| byte == 0)?)
+        let rest = self.strings.get(self.at as usize..)?;
+        rest.get(..CStr::from_bytes_until_nul(rest.as_bytes()).ok()?.count_bytes())
     }
 }
 
@@ -155,13 +162,14 @@ impl<'a> Tokens<'a> {
             return match self.word()? {
                 NOP => continue,
                 BEGIN_NODE => {
-                    let end = self.rest.iter().position(|byte| *byte == 0)?;
-                    Some(Token::Begin(self.bytes(end.checked_add(1)?)?.get(..end)?))
+                    let name = CStr::from_bytes_until_nul(self.rest).ok()?.to_bytes();
+                    self.bytes(name.len().checked_add(1)?)?;
+                    Some(Token::Begin(name))
                 }
                 PROPERTY => {
                     let size = self.word()?;
-                    let name = self.strings.get(self.word()? as usize..)?;
-                    Some(Token::Property(PropertyName(name), self.bytes(size as usize)?))
+                    let name = PropertyName { strings: self.strings, at: self.word()? };
+                    Some(Token::Property(name, self.bytes(size as usize)?))
                 }
                 END_NODE | END => Some(Token::End),
                 _ => None,
@@ -182,6 +190,7 @@ impl<'a> Tokens<'a> {
         }
     }
 
+    #[inline(always)]
     fn word(&mut self) -> Option<u32> {
         let (head, rest) = self.rest.split_first_chunk::<4>()?;
         self.rest = rest;
@@ -189,9 +198,10 @@ impl<'a> Tokens<'a> {
     }
 
     /// Takes `size` bytes and the padding to the next multiple of four behind them.
+    #[inline(always)]
     fn bytes(&mut self, size: usize) -> Option<&'a [u8]> {
         let bytes = self.rest.get(..size)?;
-        self.rest = self.rest.get(size.checked_next_multiple_of(4)?..)?;
+        self.rest = self.rest.get(size.checked_add(3)? & !3..)?;
         Some(bytes)
     }
 }

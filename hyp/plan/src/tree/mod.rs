@@ -12,8 +12,8 @@ mod read;
 mod reg;
 mod write;
 
+use crate::sorted::Map;
 use alloc::borrow::Cow;
-use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 pub use blob::{Blob, BlobNode, blob_size};
@@ -70,7 +70,7 @@ static EMPTY: Data<'static> = Data::EMPTY;
 pub struct Tree<'a> {
     nodes: Vec<Data<'a>>,
     /// The first node with each phandle.
-    phandles: BTreeMap<u32, NodeId>,
+    phandles: Map<u32, NodeId>,
     /// The memory reservation block: address and size of each entry.
     pub reservations: Vec<(u64, u64)>,
 }
@@ -85,7 +85,7 @@ impl<'a> Tree<'a> {
     /// A tree with nothing but its root.
     #[must_use]
     pub fn new() -> Self {
-        Self { nodes: alloc::vec![Data::EMPTY], phandles: BTreeMap::new(), reservations: Vec::new() }
+        Self { nodes: alloc::vec![Data::EMPTY], phandles: Map::new(), reservations: Vec::new() }
     }
 
     /// The root node.
@@ -114,7 +114,7 @@ impl<'a> Tree<'a> {
     /// The highest phandle in use, 0 if there is none.
     #[must_use]
     pub fn highest_phandle(&self) -> u32 {
-        self.phandles.last_key_value().map_or(0, |(phandle, _)| *phandle)
+        self.phandles.entries().last().map_or(0, |(phandle, _)| *phandle)
     }
 
     /// The node at an absolute path. As in libfdt, a component without a unit address also finds a
@@ -260,7 +260,7 @@ impl<'a> Tree<'a> {
         if (name == "phandle" || name == "linux,phandle")
             && let Some(phandle) = Cells::new(value).u32()
         {
-            self.phandles.entry(phandle).or_insert(node);
+            _ = self.phandles.add(phandle, node);
         }
     }
 

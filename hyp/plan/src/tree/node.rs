@@ -58,9 +58,12 @@ impl<'t, 'a> Node<'t, 'a> {
 
     /// Its children, in the order of the tree.
     pub fn children(&self) -> impl Iterator<Item = Self> + use<'t, 'a> {
-        let tree = self.tree;
-        let next = move |id: Option<NodeId>| id.map(|id| tree.node(id));
-        core::iter::successors(next(self.data.first_child), move |node| next(node.data.next_sibling))
+        let (tree, mut next) = (self.tree, self.data.first_child);
+        core::iter::from_fn(move || {
+            let child = tree.node(next?);
+            next = child.data.next_sibling;
+            Some(child)
+        })
     }
 
     /// The first child of this name; a name without a unit address also finds a child that has one.

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Writing a tree as a flattened blob (Devicetree Specification, chapter 5).
 
-use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::ops::Range;
 
 use super::{NodeId, Tree};
+use crate::sorted::Map;
 
 const HEADER_SIZE: usize = 40;
 const VERSION: u32 = 17;
@@ -37,7 +37,7 @@ impl Tree<'_> {
         let mut writer = Writer {
             structure: Vec::with_capacity(self.nodes.len().saturating_mul(TYPICAL_NODE)),
             strings: Vec::with_capacity(TYPICAL_STRINGS),
-            offsets: BTreeMap::new(),
+            offsets: Map::new(),
             places: alloc::vec![None; wanted.len()],
         };
         let mut next = Some(NodeId::ROOT);
@@ -68,7 +68,7 @@ struct Writer<'t> {
     structure: Vec<u8>,
     strings: Vec<u8>,
     /// Where each property name stands in `strings`.
-    offsets: BTreeMap<&'t str, u32>,
+    offsets: Map<&'t str, u32>,
     places: Vec<Option<Range<usize>>>,
 }
 
@@ -105,13 +105,13 @@ impl<'t> Writer<'t> {
     }
 
     fn name_offset(&mut self, name: &'t str) -> u32 {
-        let strings = &mut self.strings;
-        *self.offsets.entry(name).or_insert_with(|| {
-            let offset = strings.len() as u32;
-            strings.extend_from_slice(name.as_bytes());
-            strings.push(0);
-            offset
-        })
+        let offset = self.strings.len() as u32;
+        if let Err(there) = self.offsets.add(name, offset) {
+            return *there;
+        }
+        self.strings.extend_from_slice(name.as_bytes());
+        self.strings.push(0);
+        offset
     }
 
     fn finish(mut self, reservations: &[(u64, u64)]) -> Written {

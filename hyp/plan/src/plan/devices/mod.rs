@@ -4,7 +4,6 @@
 mod rest;
 mod share;
 
-use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -16,6 +15,7 @@ use crate::board::Board;
 use crate::error::{Errors, Problem, nearest};
 use crate::interrupts::interrupts;
 use crate::partition::{ADDRESS_BITS, Spec};
+use crate::sorted::Map;
 use crate::tree::{Node, NodeId, Tree};
 
 /// A device that a partition owns.
@@ -113,9 +113,12 @@ fn claimed(
     share::check_interrupts(board, specs, owned, errors);
 }
 
-fn hypervisors_own(board: &Board) -> BTreeMap<NodeId, Owner> {
+fn hypervisors_own(board: &Board) -> Map<NodeId, Owner> {
     let console = board.console.as_ref().map(|console| console.node);
-    [Some(board.gic_node), console].into_iter().flatten().map(|node| (node, Owner::Hypervisor)).collect()
+    let mut owners = Map::new();
+    let nodes = [Some(board.gic_node), console].into_iter().flatten();
+    nodes.for_each(|node| _ = owners.add(node, Owner::Hypervisor));
+    owners
 }
 
 fn refused(spec: &Spec<'_>, name: &str, rule: impl Into<alloc::borrow::Cow<'static, str>>) -> Problem {
@@ -127,7 +130,7 @@ fn claim(
     tree: &Tree<'_>,
     spec: &Spec<'_>,
     name: &str,
-    owners: &mut BTreeMap<NodeId, Owner>,
+    owners: &mut Map<NodeId, Owner>,
     number: usize,
     specs: &[Spec<'_>],
 ) -> Result<Device, Problem> {
@@ -178,7 +181,7 @@ fn claim(
     if pages.is_empty() && interrupts.is_empty() {
         return Err(refused("it has neither registers nor interrupts".into()));
     }
-    owners.insert(node.id(), Owner::Partition(number));
+    _ = owners.add(node.id(), Owner::Partition(number));
     Ok(Device { path: node.path(), node: node.id(), registers: pages, interrupts })
 }
 

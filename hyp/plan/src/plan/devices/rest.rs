@@ -4,7 +4,6 @@
 //! Nothing here is an error. Where a device of the rest shares a page or an interrupt with one that has
 //! another owner, it is left alone, and a warning says so.
 
-use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::vec::Vec;
 
@@ -17,6 +16,7 @@ use crate::error::Problem;
 use crate::interrupts::{interrupts, mapped_interrupts};
 use crate::partition::{ADDRESS_BITS, PARTITIONS};
 use crate::plan::Inputs;
+use crate::sorted::Map;
 use crate::tree::{Node, NodeId, Tree};
 
 /// The rest.
@@ -30,7 +30,7 @@ pub(super) struct Rest {
 /// What others have.
 struct Taken {
     pages: Vec<Range<Hpa>>,
-    interrupts: BTreeSet<u32>,
+    interrupts: Vec<u32>,
 }
 
 impl Rest {
@@ -43,18 +43,18 @@ impl Rest {
     ) -> Self {
         let (board, tree) = (inputs.board, inputs.tree);
         let taken = Taken::new(board, tree, owned);
-        let owned: BTreeSet<NodeId> = owned.iter().flatten().map(|device| device.node).collect();
+        let owned: Vec<NodeId> = owned.iter().flatten().map(|device| device.node).collect();
         let mut rest = Self { devices: Vec::new(), left_alone: Vec::new() };
         // Nodes that are no devices, or are left alone: with all that is in them.
-        let mut apart: BTreeSet<NodeId> = BTreeSet::new();
+        let mut apart = Map::new();
         for node in tree.nodes() {
             let inside = node.parent().is_some_and(|parent| apart.contains(&parent.id()));
             if inside || is_no_device(node, board) {
-                apart.insert(node.id());
+                _ = apart.add(node.id(), ());
                 continue;
             }
             if owned.contains(&node.id()) || is_hypervisors(node, board) || node.has("#iommu-cells") {
-                apart.insert(node.id());
+                _ = apart.add(node.id(), ());
                 rest.left_alone.push(node.id());
                 continue;
             }
@@ -63,7 +63,7 @@ impl Rest {
                 Err(why) => {
                     let rule = format!("the primary partition does not get this device: {why}");
                     warnings.push(Problem::new(node.path(), rule));
-                    apart.insert(node.id());
+                    _ = apart.add(node.id(), ());
                     rest.left_alone.push(node.id());
                 }
             }
@@ -84,9 +84,8 @@ impl Taken {
         let timer = board.timer;
         let private = [timer.secure, Some(timer.physical), Some(timer.virtual_timer), timer.hypervisor];
         let console = board.console.as_ref().and_then(|console| console.interrupt).map(|(id, _)| id);
-        let mut interrupts: BTreeSet<u32> =
-            private.into_iter().flatten().chain(console).map(IntId::get).collect();
-        interrupts.insert(board.gic.maintenance().get());
+        let mut interrupts: Vec<u32> = private.into_iter().flatten().chain(console).map(IntId::get).collect();
+        interrupts.push(board.gic.maintenance().get());
         interrupts
             .extend(owned.iter().flatten().flat_map(|device| &device.interrupts).map(|(id, _)| id.get()));
         Self { pages: pages.iter().map(Range::page_aligned).collect(), interrupts }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What devices share with each other: nodes, pages, interrupts. No two owners may.
 
-use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::vec::Vec;
 
@@ -11,6 +10,7 @@ use super::{Device, Owner, refused};
 use crate::board::Board;
 use crate::error::{Errors, listed};
 use crate::partition::Spec;
+use crate::sorted::{Map, sort_by_key};
 use crate::tree::{Node, NodeId, Tree};
 
 /// Where two devices of one partition share pages, leaves them to the first.
@@ -52,10 +52,10 @@ fn without(range: Range<Hpa>, taken: &[Range<Hpa>]) -> Vec<Range<Hpa>> {
 pub(super) fn check_nesting(
     tree: &Tree<'_>,
     specs: &[Spec<'_>],
-    owners: &BTreeMap<NodeId, Owner>,
+    owners: &Map<NodeId, Owner>,
     errors: &mut Errors,
 ) {
-    for (id, owner) in owners {
+    for (id, owner) in owners.entries() {
         let node = tree.node(*id);
         let outer = node.ancestors().find_map(|outer| owners.get(&outer.id()).map(|owner| (outer, owner)));
         let Some((outer, outer_owner)) = outer.filter(|(_, outer_owner)| *outer_owner != owner) else {
@@ -80,7 +80,7 @@ pub(super) fn check_nesting(
 pub(super) fn check_pages(
     tree: &Tree<'_>,
     specs: &[Spec<'_>],
-    owners: &BTreeMap<NodeId, Owner>,
+    owners: &Map<NodeId, Owner>,
     errors: &mut Errors,
 ) {
     let owner_of = |node: Node<'_, '_>| {
@@ -96,7 +96,7 @@ pub(super) fn check_pages(
         let there = registers.into_iter().filter(|range| !range.is_empty());
         pages.extend(there.map(|range| (range.page_aligned(), node.id(), owner)));
     }
-    pages.sort_by_key(|(pages, ..)| pages.start());
+    sort_by_key(&mut pages, |(pages, ..)| pages.start().0);
 
     // Groups of ranges that touch the same pages: in each, an owned device makes all others owned.
     let mut rest = pages.as_slice();
@@ -148,16 +148,17 @@ pub(super) fn check_interrupts(
     owned: &[Vec<Device>],
     errors: &mut Errors,
 ) {
-    let mut owners: BTreeMap<u32, (Owner, &str)> = BTreeMap::new();
+    let mut owners: Map<u32, (Owner, &str)> = Map::new();
     if let Some((id, _)) = board.console.as_ref().and_then(|console| console.interrupt) {
-        owners.insert(id.get(), (Owner::Hypervisor, "the hypervisor's console"));
+        _ = owners.add(id.get(), (Owner::Hypervisor, "the hypervisor's console"));
     }
     for (number, (spec, devices)) in specs.iter().zip(owned).enumerate() {
         for device in devices {
             for (id, _) in &device.interrupts {
                 let mine = (Owner::Partition(number), device.path.as_str());
-                let (owner, other) = *owners.entry(id.get()).or_insert(mine);
-                if owner != Owner::Partition(number) {
+                if let Err((owner, other)) = owners.add(id.get(), mine)
+                    && *owner != mine.0
+                {
                     let rule = format!("its interrupt {id} is that of {other} too, which has another owner");
                     errors.push(refused(spec, &device.path, rule));
                 }
