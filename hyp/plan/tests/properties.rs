@@ -7,7 +7,7 @@ use bulkhead_plan::bundle::{Bundle, software_crc32};
 use bulkhead_plan::plan_board;
 use bulkhead_plan::tree::{NodeId, Tree};
 use proptest::prelude::*;
-use support::{assert_disjoint, board, overlay, small_bundle, taken};
+use support::{assert_disjoint, board, image, linux_image, overlay, pack, small_bundle, taken};
 
 #[derive(Clone, Debug)]
 struct Wish {
@@ -36,6 +36,9 @@ const DEVICES: &[&str] = &[
     "/memory@40000000",
 ];
 
+/// The size of an image that can fill memory in a node, in the units of a [`Wish`].
+const ROM_UNITS: u32 = 1;
+
 /// What could be planned is most of what is asked for; the rest provokes.
 fn wish() -> impl Strategy<Value = Wish> {
     let size = prop_oneof![3 => 16..0x800u32, 1 => 1..0x9000u32];
@@ -55,7 +58,10 @@ fn wish() -> impl Strategy<Value = Wish> {
         any::<bool>(),
         any::<bool>(),
         prop::bool::weighted(0.2),
-        prop::option::weighted(0.2, (1..64u32, any::<bool>(), any::<bool>())),
+        prop::option::weighted(
+            0.3,
+            (prop_oneof![2 => Just(ROM_UNITS), 1 => 1..64u32], any::<bool>(), any::<bool>()),
+        ),
     );
     (prop::collection::vec(0..4u32, 1..3), prop::collection::vec((address, size), 1..3), devices, flags)
         .prop_map(|(cpus, memory, devices, (identity_mapped, linux, ramdisk, uart, primary, node))| Wish {
@@ -89,8 +95,8 @@ fn configuration(wishes: &[Wish]) -> Vec<u8> {
             tree.set_cells(node, "cpus", &wish.cpus);
         }
         if let Some((size, write, execute)) = wish.node {
-            let memory = tree.add_node(node, "memory@f0000000");
-            tree.set_cells(memory, "reg", &[0, 0xf000_0000, size << 16]);
+            let memory = tree.add_node(node, "memory@30000000");
+            tree.set_cells(memory, "reg", &[0, 0x3000_0000, size << 16]);
             for (name, allowed) in [("read-only", write), ("no-execute", execute)] {
                 if !allowed {
                     tree.set(memory, name, vec![]);
@@ -108,7 +114,12 @@ fn configuration(wishes: &[Wish]) -> Vec<u8> {
         if !wish.primary {
             tree.set_cells(node, "memory", &cells);
         }
-        tree.set_string(node, "kernel", if wish.linux { "debian-12" } else { "ticker" });
+        if !wish.linux && matches!(wish.node, Some((ROM_UNITS, false, true))) {
+            tree.set_string(node, "kernel", "rom");
+            tree.set_cells(node, "load-address", &[0x3000_0000]);
+        } else {
+            tree.set_string(node, "kernel", if wish.linux { "debian-12" } else { "ticker" });
+        }
         if wish.ramdisk {
             tree.set_string(node, "ramdisk", "busybox-initrd");
         }
@@ -132,14 +143,25 @@ fn what_is_planned_is_disjoint() {
         ..ProptestConfig::default()
     });
     let wishes = prop::collection::vec(wish(), 1..4);
-    let (accepted, primaries) = (std::cell::Cell::new(0), std::cell::Cell::new(0));
+    let [accepted, primaries, in_place] = [0; 3].map(std::cell::Cell::new);
     runner
         .run(&wishes, |wishes| {
-            let file = small_bundle(configuration(&wishes));
+            let file = pack(vec![
+                image("debian-12", "kernel", linux_image()[..128].to_vec()),
+                image("busybox-initrd", "ramdisk", vec![7; 100]),
+                image("ticker", "kernel", vec![1; 64]),
+                image("rom", "standalone", vec![1; (ROM_UNITS as usize) << 16]),
+                image("partitions", "flat_dt", configuration(&wishes)),
+            ]);
             let bundle = Bundle::parse(&file, software_crc32).expect("the bundle is well formed");
+            let place =
+                taken().into_iter().find(|(_, what)| *what == "the bundle").expect("it lies somewhere").0;
+            let bundle = bundle.lying_at(place.start());
             for board in &boards {
                 if let Ok(planned) = plan_board(board, &bundle, taken()) {
                     accepted.set(accepted.get() + 1);
+                    let memory = planned.plan.partitions.iter().flat_map(|partition| &partition.memory);
+                    in_place.set(in_place.get() + memory.filter(|memory| memory.in_place).count());
                     primaries.set(primaries.get() + usize::from(wishes.iter().any(|wish| wish.primary)));
                     assert_disjoint(&planned);
                     support::assert_trees_are_strict(&planned);
@@ -152,6 +174,7 @@ fn what_is_planned_is_disjoint() {
     let planned = accepted.get();
     assert!(planned > 500, "only {planned} were accepted: the property says little");
     assert!(primaries.get() > 50, "only {} had a primary partition", primaries.get());
+    assert!(in_place.get() > 10, "only {} images were left in place", in_place.get());
 }
 
 /// 64 partitions of two CPUs each on a board of 128.
