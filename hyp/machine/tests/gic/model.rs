@@ -15,6 +15,8 @@ pub struct Interrupt {
     pub active: bool,
     pub priority: u8,
     pub target: Option<usize>,
+    /// Shared, GICv3: any CPU that is on may get it, one at a time (GICD_IROUTER.Interrupt_Routing_Mode).
+    pub anyone: bool,
 }
 
 impl Interrupt {
@@ -65,22 +67,28 @@ impl Model {
             && !interrupt.active
             && interrupt.enabled
             && self.groups >> u8::from(interrupt.group1) & 1 != 0
-            && (id < 32 || interrupt.target == Some(cpu))
+            && (id < 32 || interrupt.target == Some(cpu) || interrupt.anyone && self.on[cpu])
     }
 
     fn priority(&self, cpu: usize, id: u32) -> u8 {
         if id < 32 { self.private[cpu][id as usize].priority } else { self.shared[id as usize].priority }
     }
 
-    /// The interrupts that the CPU may acknowledge now: all have the highest priority.
+    /// The interrupts that the CPU may acknowledge now: those of its own with the highest priority, and those for any
+    /// CPU, unless they are less urgent: another CPU may have been chosen for them.
     pub fn candidates(&self, cpu: usize) -> Vec<u32> {
         let running = self.running[cpu].iter().map(|&(_, priority)| priority).min().unwrap_or(u8::MAX);
-        let ready: Vec<u32> = (0..128).filter(|&id| self.is_ready(cpu, id)).collect();
-        let Some(best) = ready.iter().map(|&id| self.priority(cpu, id)).min().filter(|&best| best < running)
-        else {
-            return Vec::new();
-        };
-        ready.into_iter().filter(|&id| self.priority(cpu, id) == best).collect()
+        let mut ready: Vec<u32> = (0..128).filter(|&id| self.is_ready(cpu, id)).collect();
+        ready.retain(|&id| self.priority(cpu, id) < running);
+        let own = ready.iter().filter(|&&id| !self.is_for_anyone(id));
+        if let Some(best) = own.map(|&id| self.priority(cpu, id)).min() {
+            ready.retain(|&id| self.priority(cpu, id) <= best);
+        }
+        ready
+    }
+
+    pub fn is_for_anyone(&self, id: u32) -> bool {
+        id >= 32 && self.shared[id as usize].anyone
     }
 
     pub fn acknowledge(&mut self, cpu: usize, id: u32, source: u8) {

@@ -3,7 +3,7 @@
 
 use crate::machine::*;
 use crate::model::Model;
-use bulkhead_machine::gic::AccessSize::Byte;
+use bulkhead_machine::gic::AccessSize::{Byte, Double};
 use bulkhead_machine::gic::Frame::Distributor;
 use bulkhead_machine::gic::Version::{self, V2, V3};
 use bulkhead_types::VcpuId;
@@ -27,6 +27,8 @@ enum Step {
     ClearActive,
     Priority(u8),
     Route(usize),
+    /// To any vCPU (GICv3).
+    RouteToAny,
     Group(bool),
     Groups(u8),
     Line(bool),
@@ -64,6 +66,7 @@ fn step(cpus: usize) -> impl Strategy<Value = Step> {
         1 => Just(Step::ClearActive),
         2 => (0u8..30).prop_map(|level| Step::Priority(level << 3)),
         2 => (0..cpus).prop_map(Step::Route),
+        1 => Just(Step::RouteToAny),
         1 => any::<bool>().prop_map(Step::Group),
         1 => prop_oneof![Just(3u8), 0u8..4].prop_map(Step::Groups),
         6 => any::<bool>().prop_map(Step::Line),
@@ -168,7 +171,14 @@ impl Pair {
             }
             Step::Route(to) if id >= 32 => {
                 self.machine.route(cpu, id, to);
-                self.model.get(0, id).target = Some(to);
+                let interrupt = self.model.get(0, id);
+                (interrupt.target, interrupt.anyone) = (Some(to), false);
+            }
+            Step::RouteToAny if id >= 32 && self.model.version == V3 => {
+                let offset = 0x6000 + u64::from(id) * 8;
+                self.machine.write_as(cpu, Distributor, offset, Double, 1 << 31);
+                let interrupt = self.model.get(0, id);
+                (interrupt.target, interrupt.anyone) = (None, true);
             }
             Step::Group(group1) => {
                 self.write_group(cpu, owner, id, group1);
@@ -265,7 +275,11 @@ impl Pair {
                 assert!(candidates.contains(&id), "vCPU {cpu} got {id}; the model has {candidates:?}");
                 self.model.acknowledge(cpu, id, source);
             }
-            None => assert!(candidates.is_empty(), "vCPU {cpu} got nothing; the model has {candidates:?}"),
+            // What is for any vCPU may wait for another.
+            None => {
+                let others = candidates.iter().all(|&id| self.model.is_for_anyone(id));
+                assert!(others, "vCPU {cpu} got nothing; the model has {candidates:?}");
+            }
         }
     }
 
@@ -320,6 +334,10 @@ impl Pair {
             }
         }
         self.compare(0);
+        for cpu in 0..self.model.on.len() {
+            let left = self.model.candidates(cpu);
+            assert!(left.is_empty(), "nobody got {left:?}");
+        }
     }
 
     fn place(&self, owner: usize, id: u32, offset: u64) -> (bulkhead_machine::gic::Frame, u64) {
