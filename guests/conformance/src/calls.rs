@@ -70,7 +70,7 @@ fn call(conduit: Conduit, function: u32, [a, b, c]: [u64; 3]) -> Outcome {
     Outcome::from((registers[0], taken))
 }
 
-/// x4 to x17 of a call (SMCCC 1.1 and later, DEN 0028, 2.6).
+/// x4 to x17 of a call (DEN 0028, SMCCC 1.1 and later).
 fn preserved(conduit: Conduit) {
     let mut before = [0; 18];
     for (number, register) in (0u64..).zip(&mut before) {

@@ -9,7 +9,7 @@ use guest_runtime::power::call;
 use guest_runtime::{cpu, gic, read_register, smp, timer};
 use spin::Once;
 
-use crate::interface::{ICACTIVER, ISACTIVER, ISENABLER, ISPENDR, Interface};
+use crate::interface::{ICACTIVER, ICENABLER, ISACTIVER, ISENABLER, ISPENDR, Interface};
 use crate::report::{line, number};
 
 const CPU_ON: u32 = 0xc400_0003;
@@ -28,6 +28,8 @@ const SEND_BACK: u64 = 2;
 const GO_OFF: u64 = 3;
 /// As `TAKE`, without the end.
 const KEEP: u64 = 4;
+/// CPU_SUSPEND until its own timer.
+const SLEEP: u64 = 5;
 
 /// Probes.
 pub fn probe(machine: &'static Machine) {
@@ -57,6 +59,7 @@ pub fn probe(machine: &'static Machine) {
         let id = (round == 2).then_some(52);
         if let Some(id) = id {
             activate(&gic, target, id);
+            suspend(&gic, id);
         }
         go_off(target, round);
         if let Some(id) = id {
@@ -105,6 +108,33 @@ fn activate(gic: &Interface, target: Mpidr, id: u32) {
     gic.route(id, Some(if gic.is_v3() { target.affinity() } else { 2 }));
     gic.set(ISPENDR, id);
     number("second CPU: IAR of what stays active", order(KEEP));
+}
+
+/// The second CPU suspends itself. That this one looks at an interrupt which that one holds does not wake it.
+fn suspend(gic: &Interface, id: u32) {
+    ANSWER.store(u64::MAX, SeqCst);
+    ORDER.store(SLEEP, SeqCst);
+    cpu::send_event();
+    let end = timer::now() + timer::frequency() / 100;
+    while timer::now() < end {
+        let _ = gic.is_set(ISACTIVER, id);
+    }
+    number("second CPU: suspended until its timer", order(0));
+}
+
+/// On the second CPU. 1 if the timer had come to its end when the call returned, 0 if not, or the call's error.
+fn sleep(gic: &Interface, id: u32) -> u64 {
+    const CPU_SUSPEND: u32 = 0xc400_0001;
+    gic.set_priority(id, 0x40);
+    gic.set(ISENABLER, id);
+    let deadline = timer::now() + timer::frequency() / 50;
+    timer::set_deadline(deadline);
+    // SAFETY: standby: everything stays as it is.
+    let error = unsafe { call(CPU_SUSPEND, 0, 0, 0) };
+    let is_over = timer::now() >= deadline;
+    timer::stop();
+    gic.set(ICENABLER, id);
+    if error == 0 { u64::from(is_over) } else { error as u64 }
 }
 
 /// It is active, and the CPU that acknowledged it is off.
@@ -228,6 +258,10 @@ fn second() {
                 }
                 taken
             }),
+            SLEEP => match (INTERFACE.get().and_then(Option::as_ref), MACHINE.get()) {
+                (Some(gic), Some(machine)) => machine.virtual_timer.map_or(0, |id| sleep(gic, id)),
+                _ => 0,
+            },
             SEND_BACK => {
                 if let (Some(gic), Some(first)) = (gic::get(), Mpidr::from_affinity(FIRST.load(SeqCst))) {
                     gic.send_sgi(4, first, 0);
