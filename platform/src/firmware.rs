@@ -56,7 +56,7 @@ impl Firmware {
             && call!(self, Err(Error::NotSupported), psci_features(SMCCC_VERSION)).is_ok()
     }
 
-    /// What the firmware answers SMCCC_ARCH_FEATURES about `function` on this CPU (DEN 0028G, 7.3):
+    /// What the firmware answers SMCCC_ARCH_FEATURES about `function` on this CPU (DEN 0028):
     /// negative where it, or the calling convention itself, is not there.
     #[must_use]
     pub fn feature(self, function: u32) -> i32 {
@@ -75,14 +75,14 @@ impl Firmware {
         answer as i32
     }
 
-    /// Whether the firmware serves random numbers: TRNG_VERSION 1.0 or later (DEN 0098, 2.1).
+    /// Whether the firmware serves random numbers: TRNG_VERSION 1.0 or later (DEN 0098).
     #[must_use]
     pub fn has_random(self) -> bool {
         const TRNG_VERSION: u32 = 0x8400_0050;
         self.has_calling_convention() && self.ask(TRNG_VERSION, 0) >= 1 << 16
     }
 
-    /// 64 random bits, if there are any for now (DEN 0098, 2.4: the lowest are in x3).
+    /// 64 random bits, if there are any for now (DEN 0098, TRNG_RND: the lowest are in x3).
     #[must_use]
     pub fn random(self) -> Option<u64> {
         const TRNG_RND64: u32 = 0xc400_0053;

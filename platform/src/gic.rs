@@ -60,7 +60,7 @@ pub trait Controller {
 
     /// Number of list registers, 1 to 16.
     fn list_registers(&self) -> usize;
-    /// List register `n` in the layout of ICH_LR\<n\>_EL2 (IHI 0069H, 12.4.5); the source CPU of a
+    /// List register `n` in the layout of ICH_LR\<n\>_EL2 (IHI 0069); the source CPU of a
     /// GICv2 software generated interrupt stands in bits 34:32.
     fn read_list(&self, n: usize) -> u64;
     /// Replaces list register `n`, in the same layout.
@@ -117,7 +117,7 @@ pub trait Controller {
             .map_or(0, |first| self.bank(cpu, first).read32(offset::SET_PENDING + word * 4))
     }
     /// Sets what makes `id` pending, and says what does from now on: a GIC may have it fixed. The
-    /// caller has disabled the interrupt (IHI 0069H, 12.9.9), and no other CPU does this at once.
+    /// caller has disabled the interrupt (IHI 0069, GICD_ICFGR), and no other CPU does this at once.
     fn set_trigger(&self, cpu: CpuIndex, id: IntId, trigger: Trigger) -> Trigger {
         let (register, edge) = (offset::CONFIGURATION + id.get() as usize / 16 * 4, 2 << (id.get() % 16 * 2));
         let bank = self.bank(cpu, id);
@@ -137,7 +137,7 @@ pub trait Controller {
 
 /// Disables, deactivates and gives one priority to interrupts `first..end` in `bank`, and puts them into
 /// the group whose bit `group` repeats. Where there are two security states, firmware chose the groups,
-/// and writes to them are ignored here (IHI 0069H, GICD_IGROUPR; IHI 0048B.b, 4.3.4).
+/// and writes to them are ignored here (IHI 0069H, GICD_IGROUPR; IHI 0048).
 fn reset_bank(bank: Registers, first: usize, end: usize, group: u32) {
     for word in first / 32..end.div_ceil(32) {
         bank.write32(offset::GROUP + word * 4, group);

@@ -183,7 +183,7 @@ impl Partition {
     pub fn start(&self, system: &System) {
         let restarted = self.starts.fetch_add(1, Ordering::Relaxed) != 0;
         load::load(self, system, restarted);
-        // Routes and triggers of its interrupts are unknown after power-on (IHI 0069H, 12.9.22 and 12.9.9).
+        // Routes and triggers of its interrupts are unknown after power-on (IHI 0069, GICD_IROUTER, GICD_ICFGR).
         with_controller!(system, |controller| self.gic.reset(&Lines::new(controller, self)));
         self.since.store(timer::now(), Ordering::Relaxed);
         for vcpu in &self.vcpus {

@@ -25,7 +25,7 @@ use bulkhead_types::IntId;
 
 /// HVC or SMC from AArch64.
 pub extern "C" fn call(frame: &mut Frame, esr: u64) {
-    // Bit 26 tells the two apart (ESR_EL2.EC 0x17; Arm ARM, D24.2.40). A trapped SMC has not executed: the
+    // Bit 26 tells the two apart (Arm ARM, ESR_EL2.EC 0x17). A trapped SMC has not executed: the
     // guest goes on behind it (D1.3.2).
     if esr & 1 << 26 != 0 {
         skip_instruction();

@@ -150,7 +150,7 @@ global_asm!(
     .endm
 
     // The call that guests make most is answered here: SMCCC_VERSION by HVC #0 from AArch64
-    // (ESR_EL2 0x5a000000; DEN 0028G, 7.2), which Linux also makes to tell whether there are more.
+    // (ESR_EL2 0x5a000000; DEN 0028), which Linux also makes to tell whether there are more.
     .macro synchronous
     .balign 128
     stp     x0, x1, [sp]

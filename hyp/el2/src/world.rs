@@ -12,7 +12,7 @@ use bulkhead_types::Mpidr;
 /// HCR_EL2.VSE: a virtual SError is pending.
 const VSE: u64 = 1 << 8;
 
-/// SCTLR_EL1 of a CPU that comes out of reset: MMU and caches off, and its RES1 bits (D24.2.128).
+/// SCTLR_EL1 of a CPU that comes out of reset: MMU and caches off, and its RES1 bits (Arm ARM, SCTLR_EL1).
 const SCTLR_EL1: u64 = 1 << 11 | 1 << 20 | 1 << 22 | 1 << 23 | 1 << 28 | 1 << 29;
 
 /// PSTATE of a CPU that firmware starts: EL1 with its own stack pointer, interrupts masked.
@@ -30,7 +30,7 @@ pub fn physical_bits() -> u32 {
     }
 }
 
-/// VTCR_EL2 (D24.2.190): `input_bits` of guest-physical address from level 1, walks write-back and
+/// VTCR_EL2 (Arm ARM): `input_bits` of guest-physical address from level 1, walks write-back and
 /// inner shareable, 4 KiB granule, 8-bit VMIDs.
 fn translation_control(input_bits: u32) -> u64 {
     let start_at_level_1 = 0b01 << 6;
@@ -137,7 +137,7 @@ pub fn reset() {
             "csselr_el1" "cntkctl_el1"
             "mdscr_el1" "osdlr_el1" "mdccint_el1"
         );
-        // The OS lock is locked by a reset (Arm ARM, D24.3.22: OSLSR_EL1.OSLK).
+        // The OS lock is locked by a reset (Arm ARM, OSLSR_EL1.OSLK).
         write_register!("oslar_el1", 1);
         if features.pauth {
             clear!(
@@ -200,7 +200,7 @@ pub fn reset_timers(offset: u64) {
     dsb_sy();
 }
 
-/// Disables the breakpoints and watchpoints that the CPU has (Arm ARM, D24.3).
+/// Disables the breakpoints and watchpoints that the CPU has (Arm ARM, DBGBCR<n>_EL1, DBGWCR<n>_EL1).
 ///
 /// # Safety
 /// No guest runs on this CPU.

@@ -13,7 +13,7 @@ pub struct VcpuId(pub u16);
 
 impl VcpuId {
     /// How many vCPUs share their higher affinities: the target list of an SGI has 16 bits
-    /// (IHI 0069H, 12.2.14, ICC_SGI1R_EL1).
+    /// (IHI 0069, ICC_SGI1R_EL1).
     const PER_CLUSTER: u16 = 16;
 
     /// The affinity that its guest sees: Aff0 counts to 15, Aff1 counts the groups of 16.
@@ -30,7 +30,7 @@ impl VcpuId {
 pub struct PartitionId(pub u16);
 
 /// The affinity fields of MPIDR_EL1, as PSCI and the device tree name a CPU: Aff3 in bits 39:32,
-/// Aff2, Aff1 and Aff0 in bits 23:0, everything else zero (Arm ARM, D24.2.124; DEN 0022F.b, 5.1.4).
+/// Aff2, Aff1 and Aff0 in bits 23:0, everything else zero (Arm ARM, MPIDR_EL1; DEN 0022, CPU_ON).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(transparent)]
 pub struct Mpidr(u64);

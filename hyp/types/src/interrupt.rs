@@ -4,7 +4,7 @@
 use core::fmt;
 
 /// A GIC interrupt ID: 0 to 15 software generated, 16 to 31 private to a CPU, 32 to 1019 shared
-/// (IHI 0069H, 2.2.1). Not the SPI number of a device tree, which counts from 32.
+/// (IHI 0069, "INTIDs"). Not the SPI number of a device tree, which counts from 32.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct IntId(u16);
 

@@ -66,7 +66,7 @@ impl GicV2 {
     }
 }
 
-/// GICH_LR from the layout of ICH_LR_EL2 (IHI 0048B.b, 5.3.8). Both have the physical INTID's field end
+/// GICH_LR from the layout of ICH_LR_EL2 (IHI 0048). Both have the physical INTID's field end
 /// in the same EOI bit and begin with the source CPU where the interrupt is software's.
 const fn encode_list(value: u64) -> u32 {
     let virtual_id = value as u32 & 0x3ff;
@@ -89,7 +89,7 @@ const fn decode_list(value: u32) -> u64 {
 }
 
 impl Controller for GicV2 {
-    // The architecture banks GICD_ICFGR1 where it can be written at all (IHI 0048B.b, 4.3.13). GIC-400 has it fixed,
+    // The architecture banks GICD_ICFGR1 where it can be written at all (IHI 0048). GIC-400 has it fixed,
     // and QEMU's model keeps one trigger of an interrupt for all CPUs.
     const PRIVATE_TRIGGERS: bool = false;
 
@@ -140,7 +140,7 @@ impl Controller for GicV2 {
     fn start_cpu(&self, cpu: CpuIndex) {
         reset_bank(self.distributor, 0, 32, 0);
         if let Some(target) = TARGETS.get(usize::from(cpu.0)) {
-            // ITARGETSR0 to 7 read as the reading CPU's own bit (4.3.12). Some implementations leave
+            // ITARGETSR0 to 7 read as the reading CPU's own bit (GICD_ITARGETSR). Some implementations leave
             // bytes of absent interrupts zero, so take them all together.
             let bytes = self.distributor.read32(GICD_ITARGETSR).to_ne_bytes();
             target.store(bytes.iter().fold(0, |all, byte| all | byte), Ordering::Relaxed);

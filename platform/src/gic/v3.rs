@@ -41,7 +41,7 @@ const GICR_TYPER_LAST: u64 = 1 << 4;
 const GICR_WAKER: usize = 0x0014;
 const GICR_WAKER_PROCESSOR_SLEEP: u32 = 1 << 1;
 const GICR_WAKER_CHILDREN_ASLEEP: u32 = 1 << 2;
-/// RD_base and SGI_base, 64 KiB each; twice that with the frames for virtual LPIs (12.10).
+/// RD_base and SGI_base, 64 KiB each; twice that with the frames for virtual LPIs (IHI 0069, the redistributor's registers).
 const FRAME: usize = 0x1_0000;
 
 /// The redistributors found at boot, by CPU.
@@ -95,7 +95,7 @@ impl GicV3 {
     pub fn new(distributor: Registers, redistributors: &'static [Redistributor]) -> Self {
         let end = end_of_interrupts(distributor);
         // Affinity routing may be turned on only while the groups are off, and never off again: either
-        // is unpredictable (12.9.4). Firmware has most often turned it on.
+        // is unpredictable (GICD_CTLR). Firmware has most often turned it on.
         distributor.write32(offset::CONTROL, distributor.read32(offset::CONTROL) & GICD_CTLR_ARE);
         wait_while(distributor, offset::CONTROL, GICD_CTLR_RWP);
         reset_bank(distributor, 32, end, !0);
@@ -110,7 +110,7 @@ impl GicV3 {
 
     fn redistributor(&self, cpu: CpuIndex) -> Registers {
         // A CPU without a redistributor was refused at boot; should one come all the same, it gets the
-        // distributor, whose bits for private interrupts are RES0 with affinity routing (12.9.7).
+        // distributor, whose bits for private interrupts are RES0 with affinity routing (GICD_ICENABLER).
         self.redistributors.get(usize::from(cpu.0)).map_or(self.distributor, |found| found.registers)
     }
 }
@@ -133,7 +133,7 @@ impl Controller for GicV3 {
     fn acknowledge(&self) -> u32 {
         let id = read!("S3_0_C12_C12_0") as u32;
         // The acknowledge must have happened before a device register is touched whose write could
-        // lower the line (IHI 0069H, 4.1.1: DSB after the read of ICC_IAR).
+        // lower the line (IHI 0069, ICC_IAR1_EL1: DSB after the read of ICC_IAR).
         // SAFETY: a barrier.
         unsafe { asm!("dsb sy", options(nostack, preserves_flags)) };
         id
@@ -164,7 +164,7 @@ impl Controller for GicV3 {
             | 1 << (level(0) & 0xf)
             | u64::from(sgi.get()) << 24;
         // SAFETY: barriers. The first makes our stores visible to the target before the interrupt is
-        // (ICC_SGI1R is not ordered with stores, 12.1.10); the second sends it now.
+        // (ICC_SGI1R is not ordered with stores); the second sends it now.
         unsafe { asm!("dsb ishst", options(nostack, preserves_flags)) };
         write!("S3_0_C12_C11_5", value);
         // SAFETY: as above.
@@ -197,7 +197,7 @@ impl Controller for GicV3 {
         wait_while(redistributor, offset::CONTROL, GICR_CTLR_RWP);
         // ICC_SRE_EL2: system registers for EL2 and, by Enable, for EL1; no bypass.
         write!("S3_4_C12_C9_5", 0b1111);
-        // SAFETY: a barrier: the registers below exist once SRE is in effect (12.2.25).
+        // SAFETY: a barrier: the registers below exist once SRE is in effect (ICC_SRE_EL2).
         unsafe { asm!("isb", options(nostack, preserves_flags)) };
         write!("S3_0_C12_C12_5", 0b111); // ICC_SRE_EL1
         // What firmware left active would hold back everything of its priority and below.
@@ -273,7 +273,7 @@ impl Controller for GicV3 {
     #[inline(always)]
     fn synchronize_lists(&self) {
         // ICH_ELRSR_EL2 and ICH_EISR_EL2 follow ICH_LR<n>_EL2 indirectly: reads of them need a context
-        // synchronization event after the write (Arm ARM, D24.1.2.2).
+        // synchronization event after the write (Arm ARM, "Synchronization requirements for AArch64 System registers").
         // SAFETY: a barrier.
         unsafe { asm!("isb", options(nostack, preserves_flags)) };
     }
@@ -306,7 +306,7 @@ impl Controller for GicV3 {
             self.write_list(n, 0);
         }
         // ICH_AP0R<n> and ICH_AP1R<n> for n above 0 exist only with more than five bits of
-        // preemption: ICH_VTR_EL2.PREbits, bits 28:26, is one less than their number (12.4.2).
+        // preemption: ICH_VTR_EL2.PREbits, bits 28:26, is one less than their number (ICH_AP1R<n>_EL2).
         let preemption_bits = (read!("S3_4_C12_C11_1") >> 26 & 0b111) + 1;
         write!("S3_4_C12_C8_0", 0);
         write!("S3_4_C12_C9_0", 0);

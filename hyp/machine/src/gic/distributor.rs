@@ -216,7 +216,7 @@ impl<H: Hardware> Local<'_, H> {
         }
     }
 
-    /// A byte for each of four interrupts. Private ones show the reader (IHI 0048B, 4.3.12).
+    /// A byte for each of four interrupts. Private ones show the reader (IHI 0048, GICD_ITARGETSR).
     fn read_targets(&self, n: u32) -> u64 {
         if self.gic.vcpus.len() == 1 {
             return 0;

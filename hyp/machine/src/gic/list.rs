@@ -4,9 +4,9 @@
 use bulkhead_types::IntId;
 use core::fmt;
 
-/// A list register in the layout of ICH_LRn_EL2 (IHI 0069H, 12.4).
+/// A list register in the layout of ICH_LRn_EL2 (IHI 0069).
 ///
-/// For GICv2 the fields of GICH_LR (IHI 0048B, 5.3.9) stand in the same order: bits 41:32 here are its
+/// For GICv2 the fields of GICH_LR (IHI 0048) stand in the same order: bits 41:32 here are its
 /// bits 19:10. So bits 34:32 of a software generated interrupt are the CPU that sent it, and bit 41 is
 /// its EOI bit.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
@@ -119,7 +119,7 @@ impl fmt::Debug for ListRegister {
 
 bitflags::bitflags! {
     /// What shall raise the maintenance interrupt, and what shall trap: the bits of ICH_HCR_EL2
-    /// (IHI 0069H, 12.4) and GICH_HCR (IHI 0048B, 5.3.2) of the same name.
+    /// (IHI 0069) and GICH_HCR (IHI 0048) of the same name.
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
     pub struct Maintenance: u32 {
         /// UIE: none or one list register holds an interrupt.

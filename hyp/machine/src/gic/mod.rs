@@ -42,7 +42,7 @@
 //! # Accesses that hardware leaves open
 //!
 //! An unaligned access is a [`Fault`]. On GICv3 an access of a size that the register does not have, and any to a
-//! reserved register, reads as zero and ignores writes (IHI 0069H, 12.1.3 permits it). On GICv2
+//! reserved register, reads as zero and ignores writes (IHI 0069, "GIC memory-mapped register access", permits it). On GICv2
 //! every register can be read and written in parts or pairs.
 
 mod attention;

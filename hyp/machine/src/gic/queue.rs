@@ -11,7 +11,7 @@ const WORDS: usize = 32;
 /// The interrupts of one vCPU that are pending and deliverable but in no list register.
 ///
 /// Ordered by the top five bits of the priority, which is what every virtual CPU interface tells
-/// apart (IHI 0069H, 4.8), then by interrupt ID. Each operation takes a bounded, small number of
+/// apart (IHI 0069, "Interrupt prioritization"), then by interrupt ID. Each operation takes a bounded, small number of
 /// steps, however many interrupts wait.
 ///
 /// Only the vCPU's own CPU uses it; the atomics make it shareable, not synchronised.

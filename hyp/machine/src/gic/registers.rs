@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The register map that distributors of both versions and the redistributor's SGI_base share
-//! (IHI 0069H, 12.8 to 12.11; IHI 0048B, 4.3), and reads of the banks.
+//! (IHI 0069 and IHI 0048, the registers' own pages), and reads of the banks.
 
 use super::bits::{Bits, bit};
 use super::hardware::confined;
@@ -158,7 +158,7 @@ impl<'g> Seat<'g> {
 }
 
 impl Gic<'_> {
-    /// The byte of an identification register at this distance from PIDR4 (IHI 0069H, 12.1:
+    /// The byte of an identification register at this distance from PIDR4 (IHI 0069, GICD_PIDR4:
     /// GIC-500's and GIC-400's, which guests know).
     pub(super) fn identification(&self, offset: u32, redistributor: bool) -> u64 {
         let part = match (self.version, redistributor) {
@@ -269,7 +269,7 @@ impl<H: Hardware> Local<'_, H> {
         used.filter(move |(_, id)| id >> 5 == word).map(|(n, id)| (n, bit(id)))
     }
 
-    /// Message-based interrupts (IHI 0069H, 12.9): a message raises or lowers the line of
+    /// Message-based interrupts (IHI 0069, GICD_SETSPI_NSR): a message raises or lowers the line of
     /// a level-sensitive interrupt, or adds or removes the pending state of an edge-triggered one.
     pub(super) fn message(&self, value: u64, set: bool) {
         let Some(id) = IntId::new(value as u32 & 0x1fff).filter(|id| !id.is_private()) else { return };

@@ -17,7 +17,7 @@ pub enum SgiRegister {
     /// ICC_SGI1R_EL1: reaches those for whom it is in group 1.
     Sgi1,
     /// ICC_ASGI1R_EL1: the other security state's group 1. With one security state that group is empty, and
-    /// its interrupts may be delivered as group 0 (IHI 0069H, 4.4).
+    /// its interrupts may be delivered as group 0 (IHI 0069, ICC_ASGI1R_EL1).
     Asgi1,
 }
 
@@ -27,7 +27,7 @@ impl SgiRegister {
     }
 }
 
-/// Where GICv2's distributor has GICD_SGIR (IHI 0048B, 4.3.15).
+/// Where GICv2's distributor has GICD_SGIR (IHI 0048).
 pub const GICD_SGIR: u64 = 0xf00;
 
 /// Interrupt_Routing_Mode: all vCPUs but the sender.
@@ -46,7 +46,7 @@ const fn targets_v2(value: u32, sender: u16) -> u32 {
 }
 
 impl<'g> Seat<'g> {
-    /// The guest sends a software generated interrupt through a system register (IHI 0069H, 12.2). Delivers it
+    /// The guest sends a software generated interrupt through a system register (IHI 0069, ICC_SGI1R_EL1). Delivers it
     /// if it goes to the sender alone, and at once; false leaves all to [`Seat::send_sgi`].
     #[inline(always)]
     pub fn send_to_self<H: Hardware>(self, register: SgiRegister, value: u64, hw: &'g H) -> bool {
@@ -101,7 +101,7 @@ impl Gic<'_> {
 }
 
 impl<H: Hardware> Local<'_, H> {
-    /// GICD_SGIR (IHI 0048B, 4.3.15).
+    /// GICD_SGIR (IHI 0048).
     pub(super) fn send_sgi_v2(&self, value: u32) {
         for n in Bits(targets_v2(value, self.me)) {
             if n == u32::from(self.me) {

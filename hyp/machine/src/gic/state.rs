@@ -19,7 +19,7 @@ use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, 
 /// No vCPU: an interrupt without target or without holder.
 pub(super) const NOBODY: u16 = u16::MAX;
 
-/// Most list registers a CPU can have (IHI 0069H, 12.4).
+/// Most list registers a CPU can have (IHI 0069, ICH_VTR_EL2).
 pub(super) const LISTS: usize = 16;
 
 /// The state of 32 interrupts with consecutive IDs, one bit each.
@@ -291,7 +291,7 @@ pub(super) const fn pack_affinity(value: u64) -> u32 {
     (value as u32 & 0x00ff_ffff) | ((value >> 8) as u32 & 0xff00_0000)
 }
 
-/// ICC_SGI1R_EL1's target fields for this one CPU (IHI 0069H, 12.2).
+/// ICC_SGI1R_EL1's target fields for this one CPU (IHI 0069).
 const fn self_sgi(affinity: u64) -> u64 {
     let low = affinity & 0xff;
     let levels = (affinity >> 32 & 0xff) << 48 | (affinity >> 16 & 0xff) << 32 | (affinity >> 8 & 0xff) << 16;

@@ -92,7 +92,7 @@ impl<H: Hardware> Local<'_, H> {
     }
 
     /// GICv2's software generated interrupts are pending per sender, so ISPENDR and ICPENDR leave them
-    /// alone (IHI 0048B, 4.3.7).
+    /// alone (IHI 0048, GICD_ISPENDR).
     fn without_sgis(&self, target: &Target<'_>, bits: u32) -> u32 {
         if target.is_private() && self.gic.version == Version::V2 { bits & !0xffff } else { bits }
     }

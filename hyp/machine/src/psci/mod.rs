@@ -18,7 +18,7 @@ use crate::smccc::{Call, Outcome};
 /// PSCI 1.1.
 pub const VERSION: u32 = 1 << 16 | 1;
 
-/// Function IDs (DEN 0022, 5.1). Bit 30 is set in those with 64-bit arguments.
+/// Function IDs (DEN 0022). Bit 30 is set in those with 64-bit arguments.
 pub mod function {
     #![expect(missing_docs, reason = "each is named as in the specification")]
     pub const PSCI_VERSION: u32 = 0x8400_0000;
@@ -43,7 +43,7 @@ pub mod function {
 }
 use function::*;
 
-/// Return codes (DEN 0022, 5.2.2).
+/// Return codes (DEN 0022).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
 pub enum ErrorCode {
@@ -102,7 +102,7 @@ pub trait Cpus {
 /// - MIGRATE, MIGRATE_INFO_UP_CPU: there is no Trusted OS to migrate, as MIGRATE_INFO_TYPE says.
 /// - SYSTEM_RESET2: its warm reset promises to keep memory, which a partition that starts afresh does not.
 /// - PSCI_SET_SUSPEND_MODE: CPU_SUSPEND is coordinated by the platform, as its features say, and takes
-///   power_state in the original format (DEN 0022, 5.1.2).
+///   power_state in the original format (DEN 0022, CPU_SUSPEND).
 /// - PSCI_STAT_RESIDENCY, PSCI_STAT_COUNT: a vCPU has no power states worth statistics.
 /// - MEM_PROTECT, MEM_PROTECT_CHECK_RANGE: memory is another partition's never, reset or not.
 #[must_use]
@@ -131,7 +131,7 @@ pub const fn is_implemented(function: u32) -> bool {
     )
 }
 
-/// No Trusted OS, or one that need not migrate (5.1.7).
+/// No Trusted OS, or one that need not migrate (MIGRATE_INFO_TYPE).
 const MIGRATION_NOT_REQUIRED: u64 = 2;
 
 /// Answers a call of vCPU `caller` in the PSCI range.
@@ -158,7 +158,7 @@ pub fn handle(call: &Call, caller: VcpuId, cpus: &impl Cpus) -> Outcome {
     result.unwrap_or_else(|error| Outcome::Return(error.to_register()))
 }
 
-/// PSCI_FEATURES (5.1.15): zero flags for all that is there, CPU_SUSPEND's original format among them.
+/// PSCI_FEATURES: zero flags for all that is there, CPU_SUSPEND's original format among them.
 fn features(function: u32) -> Result<Outcome, ErrorCode> {
     if is_implemented(function) || function == crate::smccc::function::SMCCC_VERSION {
         Ok(Outcome::Return(0))
@@ -167,7 +167,7 @@ fn features(function: u32) -> Result<Outcome, ErrorCode> {
     }
 }
 
-/// NODE_HW_STATE (5.1.18): whether a CPU has power. There is no power level above.
+/// NODE_HW_STATE: whether a CPU has power. There is no power level above.
 fn node_hw_state(cpus: &impl Cpus, target: u64, level: u32) -> Result<Outcome, ErrorCode> {
     const HW_ON: u64 = 0;
     const HW_OFF: u64 = 1;
@@ -176,7 +176,7 @@ fn node_hw_state(cpus: &impl Cpus, target: u64, level: u32) -> Result<Outcome, E
     Ok(Outcome::Return(if state == PowerState::Off { HW_OFF } else { HW_ON }))
 }
 
-/// CPU_ON (5.1.4). What is wrong with the target comes before what is wrong with the address.
+/// CPU_ON. What is wrong with the target comes before what is wrong with the address.
 fn cpu_on(cpus: &impl Cpus, target: u64, address: u64, context: u64) -> Result<Outcome, ErrorCode> {
     let target = Mpidr::from_affinity(target)
         .and_then(|mpidr| cpus.find(mpidr))
@@ -204,7 +204,7 @@ fn entry(cpus: &impl Cpus, address: u64, context: u64) -> Result<Entry, ErrorCod
     }
 }
 
-/// CPU_SUSPEND (5.1.2), power_state in the original format: power level 25:24, type 16, state ID 15:0.
+/// CPU_SUSPEND, power_state in the original format: power level 25:24, type 16, state ID 15:0.
 /// There is one power level, the CPU, and every state ID means the same.
 fn cpu_suspend(cpus: &impl Cpus, power_state: u32, address: u64, context: u64) -> Result<Outcome, ErrorCode> {
     const STATE_ID: u32 = 0xffff;
@@ -218,7 +218,7 @@ fn cpu_suspend(cpus: &impl Cpus, power_state: u32, address: u64, context: u64) -
     entry(cpus, address, context).map(|entry| Outcome::Suspend(Wake::Enter(entry)))
 }
 
-/// SYSTEM_SUSPEND (5.1.19): the caller must be the last CPU that is on.
+/// SYSTEM_SUSPEND: the caller must be the last CPU that is on.
 fn system_suspend(
     cpus: &impl Cpus,
     caller: VcpuId,
@@ -232,7 +232,7 @@ fn system_suspend(
     if others_off { Ok(Outcome::Suspend(Wake::Enter(entry))) } else { Err(ErrorCode::Denied) }
 }
 
-/// AFFINITY_INFO (5.1.5): of all vCPUs below the node that `target` and `lowest_level` name, on if any is.
+/// AFFINITY_INFO: of all vCPUs below the node that `target` and `lowest_level` name, on if any is.
 fn affinity_info(cpus: &impl Cpus, target: u64, lowest_level: u32) -> Result<Outcome, ErrorCode> {
     const ON: u64 = 0;
     const OFF: u64 = 1;

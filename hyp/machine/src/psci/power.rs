@@ -8,7 +8,7 @@ use bulkhead_types::Ipa;
 #[cfg(feature = "loom")]
 use loom::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
-/// Where a vCPU starts: PC, and the context ID that it finds in x0 (DEN 0022, 5.1.4).
+/// Where a vCPU starts: PC, and the context ID that it finds in x0 (DEN 0022, CPU_ON).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// The first instruction, a physical address of the guest; its MMU is off.

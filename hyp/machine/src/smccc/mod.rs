@@ -22,10 +22,10 @@ pub const VERSION: u32 = 1 << 16 | 2;
 pub const HYPERVISOR_VERSION: u32 = 1;
 
 /// The hypervisor's UUID, 0e9f1b62-6d3c-4c57-9a68-b1c7f0a4d5e3, as the convention lays it out in registers
-/// (DEN 0028, 6.2): four bytes in each, the first in the lowest bits.
+/// (DEN 0028, general service queries): four bytes in each, the first in the lowest bits.
 pub const HYPERVISOR_UUID: [u64; 4] = [0x621b_9f0e, 0x574c_3c6d, 0xc7b1_689a, 0xe3d5_a4f0];
 
-/// Function IDs (DEN 0028, 7).
+/// Function IDs (DEN 0028).
 pub mod function {
     #![expect(missing_docs, reason = "each is named as in the specification")]
     pub const SMCCC_VERSION: u32 = 0x8000_0000;
@@ -43,7 +43,7 @@ use function::*;
 
 /// NOT_SUPPORTED, as a register holds it.
 pub const NOT_SUPPORTED: u64 = u64::MAX;
-/// INVALID_PARAMETER of the architecture's calls (DEN 0028, 7.1): not PSCI's.
+/// INVALID_PARAMETER of the architecture's calls (DEN 0028): not PSCI's.
 const INVALID_PARAMETER: u64 = -3i64 as u64;
 const SUCCESS: u64 = 0;
 
@@ -201,7 +201,7 @@ fn hypervisor(call: &Call) -> Outcome {
     }
 }
 
-/// SMCCC_ARCH_FEATURES (DEN 0028, 7.3): zero for what is there, firmware's own words about workarounds.
+/// SMCCC_ARCH_FEATURES (DEN 0028): zero for what is there, firmware's own words about workarounds.
 fn arch_features(call: &Call, told: &Told) -> Outcome {
     Outcome::Return(match call.arguments[0] as u32 {
         SMCCC_VERSION | SMCCC_ARCH_FEATURES => 0,
@@ -213,7 +213,7 @@ fn arch_features(call: &Call, told: &Told) -> Outcome {
     })
 }
 
-/// SMCCC_ARCH_SOC_ID (DEN 0028, 7.4): the version, or the revision, as the firmware told it at boot.
+/// SMCCC_ARCH_SOC_ID (DEN 0028): the version, or the revision, as the firmware told it at boot.
 fn soc_id(told: &Told, which: u32) -> u64 {
     match (told.soc, which) {
         (None, _) => NOT_SUPPORTED,

@@ -6,7 +6,7 @@
 //! bits trap nothing more, their negative bits (`n...`) trap what comes with features that are hidden.
 //! FEAT_FGT2's HFGRTR2_EL2 and its like are zero too. HSTR_EL2 is zero. [`super::CONTROLS`] goes through all bits.
 
-/// HCR_EL2 (Arm ARM, D24.2). E2H and TGE are 0: EL2 is not a host.
+/// HCR_EL2 (Arm ARM). E2H and TGE are 0: EL2 is not a host.
 pub const HCR_EL2: u64 =
     VM | SWIO | FMO | IMO | AMO | TID1 | TID3 | TSC | TIDCP | RW | TERR | APK | API | TID5;
 
@@ -39,14 +39,14 @@ const API: u64 = 1 << 41;
 /// GMID_EL1 traps: memory tagging is hidden.
 const TID5: u64 = 1 << 58;
 
-/// HCRX_EL2, where FEAT_HCX is there (D24.2): MSCEn lets the guest use FEAT_MOPS. All else that it
+/// HCRX_EL2, where FEAT_HCX is there: MSCEn lets the guest use FEAT_MOPS. All else that it
 /// could enable is hidden.
 pub const HCRX_EL2: u64 = 1 << 11;
 
-/// CNTHCTL_EL2 (D24.2): EL1PCTEN and EL1PCEN, the physical counter and timer belong to the guest.
+/// CNTHCTL_EL2: EL1PCTEN and EL1PCEN, the physical counter and timer belong to the guest.
 pub const CNTHCTL_EL2: u64 = 0b11;
 
-/// CPTR_EL2 with E2H = 0 (D24.2): TAM, TTA and TSM trap, FP and SVE do not. Bits that are RES1 are 1;
+/// CPTR_EL2 with E2H = 0: TAM, TTA and TSM trap, FP and SVE do not. Bits that are RES1 are 1;
 /// TZ is one of them where there is no SVE.
 #[must_use]
 pub const fn cptr_el2(has_sve: bool) -> u64 {
@@ -58,7 +58,7 @@ pub const fn cptr_el2(has_sve: bool) -> u64 {
     TAM | TTA | TSM | RES1 | if has_sve { 0 } else { TZ }
 }
 
-/// MDCR_EL2 (D24.2): every event counter is the guest's (HPMN) and none counts at EL2 (HPMD, HCCD);
+/// MDCR_EL2: every event counter is the guest's (HPMN) and none counts at EL2 (HPMD, HCCD);
 /// statistical profiling, trace filter and trace buffer trap (TPMS, TTRF, E2PB and E2TB 0); debug does not.
 ///
 /// `counters` is PMCR_EL0.N, `pmu_version` and `trace_filter` are ID_AA64DFR0_EL1's PMUVer and TraceFilt.

@@ -134,7 +134,7 @@ pub enum Outcome {
     Value(u64),
     /// The instruction is UNDEFINED: an exception into the guest, as on a CPU without the register.
     Undefined,
-    /// The virtual GIC sends SGIs to the CPUs that the value names (IHI 0069H, 12.2.20).
+    /// The virtual GIC sends SGIs to the CPUs that the value names (IHI 0069, ICC_SGI1R_EL1).
     SendSgi {
         /// The register written.
         register: SgiRegister,
@@ -142,7 +142,7 @@ pub enum Outcome {
         value: u64,
     },
     /// The virtual GIC deactivates the interrupt that the guest names: ICC_DIR_EL1, which traps only
-    /// while an active interrupt is in no list register (ICH_HCR_EL2.TDIR; IHI 0069H, 12.4.7).
+    /// while an active interrupt is in no list register (IHI 0069, ICH_HCR_EL2.TDIR).
     Deactivate(IntId),
     /// The write has no effect.
     Done,
@@ -161,7 +161,7 @@ pub fn access(ids: &IdTable, register: Register, operation: Operation) -> Outcom
                 ICC_SGI1R_EL1 => SgiRegister::Sgi1,
                 ICC_SGI0R_EL1 => SgiRegister::Sgi0,
                 ICC_ASGI1R_EL1 => SgiRegister::Asgi1,
-                // Special and reserved IDs are ignored (IHI 0069H, 12.2.9).
+                // Special and reserved IDs are ignored (IHI 0069, ICC_DIR_EL1).
                 ICC_DIR_EL1 => {
                     return IntId::new(value as u32 & 0xff_ffff).map_or(Outcome::Done, Outcome::Deactivate);
                 }
