@@ -6,9 +6,9 @@
 //! Nobody waits for anybody.
 
 #[cfg(not(feature = "loom"))]
-use core::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering::SeqCst};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering::SeqCst, fence};
 #[cfg(feature = "loom")]
-use loom::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering::SeqCst};
+use loom::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering::SeqCst, fence};
 
 /// Why a partition ends, and thereby what happens once all its CPUs have departed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +35,8 @@ pub struct Life {
     state: AtomicU8,
     /// CPUs that have not departed.
     present: AtomicUsize,
+    /// It is to stop as soon as it runs, or ends for another reason.
+    unwanted: AtomicBool,
 }
 
 /// One CPU's part in it.
@@ -60,7 +62,7 @@ impl Life {
     /// count as stopped: the board must not power off before everybody has started.
     #[must_use]
     pub fn new() -> Self {
-        Self { state: AtomicU8::new(ALONE), present: AtomicUsize::new(0) }
+        Self { state: AtomicU8::new(ALONE), present: AtomicUsize::new(0), unwanted: AtomicBool::new(false) }
     }
 
     /// Starts to run with these CPUs. Called by whoever is alone with the partition: at boot, or after
@@ -80,8 +82,9 @@ impl Life {
         self.state.store(STOPPED, SeqCst);
     }
 
-    /// Claims a stopped partition, to start it: whoever gets true is alone with it.
+    /// Claims a stopped partition, to start it: whoever gets true is alone with it. An older wish that it stop is void.
     pub fn claim(&self) -> bool {
+        self.unwanted.store(false, SeqCst);
         self.state.compare_exchange(STOPPED, ALONE, SeqCst, SeqCst).is_ok()
     }
 
@@ -113,6 +116,31 @@ impl Life {
         self.state.compare_exchange(RUNNING, ending as u8, SeqCst, SeqCst).is_ok()
     }
 
+    /// Asks every CPU to depart for [`Ending::Stop`], as [`Life::end`] does; if the partition is being ended or built
+    /// again, it is not later than when that is over. Says whether it was now.
+    pub fn stop_soon(&self) -> bool {
+        // Either this sees that it runs, or whoever runs it sees the wish (`heed`). The fences are for loom, which
+        // takes a SeqCst access for less.
+        self.unwanted.store(true, SeqCst);
+        fence(SeqCst);
+        let now = self.end(Ending::Stop);
+        if now {
+            self.unwanted.store(false, SeqCst);
+        }
+        now
+    }
+
+    /// Called behind [`Life::run`]: asks every CPU to depart again if that was wished meanwhile, and says so.
+    pub fn heed(&self) -> bool {
+        // If it ends for another reason by now, the wish is for whoever departs last.
+        fence(SeqCst);
+        let now = self.unwanted.load(SeqCst) && self.end(Ending::Stop);
+        if now {
+            self.unwanted.store(false, SeqCst);
+        }
+        now
+    }
+
     /// What the calling CPU must depart for. The order of the two questions matters: while a CPU is
     /// present the partition cannot be run again, so the ending that it then sees is of this life.
     #[inline]
@@ -129,7 +157,8 @@ impl Life {
             return None;
         }
         self.state.store(ALONE, SeqCst);
-        Some(ending)
+        let unwanted = self.unwanted.load(SeqCst) && self.unwanted.swap(false, SeqCst);
+        Some(if unwanted { Ending::Stop } else { ending })
     }
 }
 

@@ -16,7 +16,7 @@ use crate::vectors::{FRAME_SIZE, Frame, enter_guest};
 use crate::{console, timer, with_controller, world};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-use bulkhead_el2::life::{Ending, Life, Presence};
+use bulkhead_el2::life::{Life, Presence};
 use bulkhead_el2::tables::Tables;
 use bulkhead_machine::gic::Gic;
 use bulkhead_machine::limiter::Limiter;
@@ -165,8 +165,6 @@ pub struct Partition {
     starts: AtomicU32,
     /// How often in a row it has started again without having run for long.
     row: AtomicU32,
-    /// The operator wants it stopped as soon as it runs.
-    unwanted: AtomicBool,
     /// The physical counter when it started, or stopped.
     since: AtomicU64,
     /// How much is told of what it does wrong.
@@ -200,9 +198,8 @@ impl Partition {
                 first.power.try_turn_on(StartAt { address: self.plan.entry, context: self.plan.tree.at.0 });
             interrupts::kick(system, first.cpu);
         }
-        // If it ends for another reason by now, the wish is for `finish`.
-        if self.unwanted.load(Ordering::SeqCst) && self.end(system, Ending::Stop) {
-            self.unwanted.store(false, Ordering::SeqCst);
+        if self.life.heed() {
+            self.kick(system);
         }
     }
 

@@ -52,3 +52,39 @@ fn who_finishes_is_alone() {
         assert!(partition.life.is_running() && (1..=2).contains(&(finished + rest)));
     });
 }
+
+/// The operator wants it stopped while its CPU, or the operator, ends it to run it again: whenever the wish comes, it is stopped in the
+/// end, and not run any more.
+#[test]
+fn a_wish_to_stop_is_not_lost() {
+    loom::model(|| {
+        let partition = Arc::new((Life::new(), [Presence::new()]));
+        partition.0.run(partition.1.iter());
+        let look = |partition: &(Life, [Presence; 1])| {
+            let (life, cpus) = partition;
+            match life.depart(&cpus[0]) {
+                None => {}
+                Some(Ending::Stop) => life.stop(),
+                Some(_) => {
+                    life.run(cpus.iter());
+                    life.heed();
+                }
+            }
+        };
+        let other = partition.clone();
+        let cpu = thread::spawn(move || {
+            other.0.end(Ending::Restart);
+            look(&other);
+        });
+        // Twice in a row, as from the monitor: restart, and then stop after all.
+        partition.0.end(Ending::Restart);
+        partition.0.stop_soon();
+        cpu.join().expect("no panic");
+        look(&partition);
+        look(&partition);
+        assert!(partition.0.is_stopped());
+        assert!(partition.0.claim() && !partition.0.is_stopped(), "and can be started again");
+        partition.0.run(partition.1.iter());
+        assert!(!partition.0.heed(), "without an old wish");
+    });
+}

@@ -95,7 +95,6 @@ fn one(
         start_due: AtomicU64::new(0),
         row: AtomicU32::new(0),
         starts: AtomicU32::new(0),
-        unwanted: AtomicBool::new(false),
         since: AtomicU64::new(0),
         limiter: Mutex::default(),
         plan,

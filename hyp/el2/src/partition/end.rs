@@ -37,7 +37,6 @@ impl Partition {
 
     /// Has it start, if it is stopped or waits to be started again. The operator's wish: a new row begins.
     pub fn start_by_hand(&self, system: &System) -> bool {
-        self.unwanted.store(false, Ordering::SeqCst);
         let mine = self.life.claim() || self.take_due();
         if mine {
             self.row.store(0, Ordering::Relaxed);
@@ -56,10 +55,8 @@ impl Partition {
             self.stop(system, STOPPED_BY_HAND);
             return true;
         }
-        // In this order: whoever makes it run looks for the wish afterwards (`start`), or as it ends (`again`).
-        self.unwanted.store(true, Ordering::SeqCst);
-        if self.end(system, Ending::Stop) {
-            self.unwanted.store(false, Ordering::SeqCst);
+        if self.life.stop_soon() {
+            self.kick(system);
         } else {
             console::line(format_args!("{}: stops as soon as it has started", self.name));
         }
@@ -106,11 +103,16 @@ impl Partition {
     pub fn end(&self, system: &System, ending: Ending) -> bool {
         let first = self.life.end(ending);
         if first {
-            for vcpu in &self.vcpus {
-                interrupts::kick(system, vcpu.cpu);
-            }
+            self.kick(system);
         }
         first
+    }
+
+    /// Has each of its CPUs look at what has become of it.
+    pub(super) fn kick(&self, system: &System) {
+        for vcpu in &self.vcpus {
+            interrupts::kick(system, vcpu.cpu);
+        }
     }
 
     /// Takes `vcpu` off the calling CPU, for good or until it is turned on again.
@@ -150,7 +152,6 @@ impl Partition {
         }
         console::flush(self.id);
         self.tell_held_back(self.limiter.lock().held_back());
-        let ending = if self.unwanted.swap(false, Ordering::SeqCst) { Ending::Stop } else { ending };
         match self.again(ending) {
             Again::At(due) => {
                 console::line(format_args!("{}: restarts", self.name));
