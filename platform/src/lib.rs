@@ -12,7 +12,7 @@ pub mod firmware;
 pub mod gic;
 pub mod mini_uart;
 pub mod mmio;
+pub mod pl011;
 #[cfg(target_arch = "aarch64")]
 pub mod power;
-#[cfg(target_arch = "aarch64")]
 pub mod serial;

@@ -3,8 +3,7 @@
 
 use crate::mini_uart::{self, MiniUart};
 use crate::mmio::Registers;
-use arm_pl011_uart::{Interrupts, PL011Registers, Uart, UniqueMmioPointer};
-use core::ptr::NonNull;
+use crate::pl011::{self, Pl011};
 
 /// Which driver a port takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +17,7 @@ pub enum Model {
 /// A port as the firmware left it: rate and pins are its business, and it printed through it already.
 pub enum Serial {
     /// A PL011.
-    Pl011(Uart<'static>),
+    Pl011(Pl011),
     /// A mini UART.
     MiniUart(MiniUart),
 }
@@ -27,22 +26,17 @@ impl Serial {
     /// The port whose registers are at `base`.
     ///
     /// # Safety
-    /// The registers of a port of this model (4 KiB of a PL011, 64 bytes of a mini UART) are mapped at
-    /// `base`, as Device memory or with translation off, for as long as the `Serial` lives, and no other
-    /// `Serial` uses them at the same time.
+    /// The registers of a port of this model ([`pl011::SIZE`] or [`mini_uart::SIZE`] bytes) are mapped at
+    /// `base`, as Device memory or with translation off, for as long as the `Serial` lives. A second one on
+    /// the same port may tear lines, and no more.
     #[must_use]
-    pub unsafe fn new(model: Model, base: usize) -> Option<Self> {
-        match model {
-            Model::Pl011 => {
-                let registers = NonNull::new(core::ptr::with_exposed_provenance_mut::<PL011Registers>(base))?;
-                // SAFETY: the caller promises mapped registers that nobody else uses.
-                let registers = unsafe { UniqueMmioPointer::new(registers) };
-                Some(Self::Pl011(Uart::new(registers)))
-            }
-            Model::MiniUart => {
-                // SAFETY: the caller promises mapped registers, and the mini UART writes no memory.
-                let registers = unsafe { Registers::new(base, mini_uart::SIZE) };
-                Some(Self::MiniUart(MiniUart::new(registers)))
+    pub const unsafe fn new(model: Model, base: usize) -> Self {
+        // SAFETY: the caller promises mapped registers. Neither port writes to memory: a PL011 has no bus
+        // master, and asks a DMA controller only where UARTDMACR is set, which nothing here does.
+        unsafe {
+            match model {
+                Model::Pl011 => Self::Pl011(Pl011::new(Registers::new(base, pl011::SIZE))),
+                Model::MiniUart => Self::MiniUart(MiniUart::new(Registers::new(base, mini_uart::SIZE))),
             }
         }
     }
@@ -69,7 +63,7 @@ impl Serial {
     pub fn drain(&self) {
         for _ in 0..1_000_000 {
             let idle = match self {
-                Self::Pl011(uart) => !uart.is_busy(),
+                Self::Pl011(uart) => uart.is_idle(),
                 Self::MiniUart(uart) => uart.is_idle(),
             };
             if idle {
@@ -80,14 +74,14 @@ impl Serial {
 
     fn has_room(&self) -> bool {
         match self {
-            Self::Pl011(uart) => !uart.is_tx_fifo_full(),
+            Self::Pl011(uart) => uart.has_room(),
             Self::MiniUart(uart) => uart.has_room(),
         }
     }
 
     fn write(&mut self, byte: u8) {
         match self {
-            Self::Pl011(uart) => uart.write_word(byte),
+            Self::Pl011(uart) => uart.write(byte),
             Self::MiniUart(uart) => uart.write(byte),
         }
     }
@@ -95,7 +89,7 @@ impl Serial {
     /// Takes a received byte; line errors are dropped with their byte.
     pub fn receive(&mut self) -> Option<u8> {
         match self {
-            Self::Pl011(uart) => uart.read_word().ok().flatten(),
+            Self::Pl011(uart) => uart.read(),
             Self::MiniUart(uart) => uart.read(),
         }
     }
@@ -103,11 +97,7 @@ impl Serial {
     /// Lets the receiver interrupt: upon a PL011's trigger level, and upon a pause with data waiting.
     pub fn enable_receive_interrupt(&mut self) {
         match self {
-            Self::Pl011(uart) => {
-                let receive = Interrupts::RXI | Interrupts::RTI;
-                uart.clear_interrupts(receive);
-                uart.set_interrupt_masks(receive);
-            }
+            Self::Pl011(uart) => uart.enable_receive_interrupt(),
             Self::MiniUart(uart) => uart.enable_receive_interrupt(),
         }
     }
@@ -115,7 +105,7 @@ impl Serial {
     /// Lowers the receive interrupts that have been served.
     pub fn clear_receive_interrupt(&mut self) {
         match self {
-            Self::Pl011(uart) => uart.clear_interrupts(Interrupts::RXI | Interrupts::RTI),
+            Self::Pl011(uart) => uart.clear_receive_interrupt(),
             // Its interrupt is the level of its FIFO.
             Self::MiniUart(_) => {}
         }

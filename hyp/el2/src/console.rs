@@ -61,8 +61,8 @@ static PLACE: Once<Place> = Once::new();
 /// # Safety
 /// As for [`Serial::new`]; called once.
 pub unsafe fn start(place: Place) {
-    // SAFETY: the caller's promise; `PORT` keeps the only one from now on.
-    PORT.lock().serial = unsafe { Serial::new(place.0, place.1) };
+    // SAFETY: the caller's promise.
+    PORT.lock().serial = Some(unsafe { Serial::new(place.0, place.1) });
     PLACE.call_once(|| place);
     // It can fail only if a logger is set already, and then there is one.
     let _ = log::set_logger(&Logger);
@@ -152,7 +152,7 @@ pub fn last_words(text: fmt::Arguments<'_>) {
     let Some(&(model, base)) = PLACE.get() else { return };
     // SAFETY: the port there was mapped by `start`. Its lock was not let go for seconds, so its
     // holder is dead or stuck, and the board is about to stop: a garbled line is the worst outcome.
-    let serial = &mut unsafe { Serial::new(model, base) };
+    let serial = &mut Some(unsafe { Serial::new(model, base) });
     Console::new(&mut []).line(text, &mut Wire { serial, stamped: true });
 }
 
@@ -162,7 +162,7 @@ pub fn last_words(text: fmt::Arguments<'_>) {
 /// As for [`Serial::new`].
 pub unsafe fn early_words((model, base): Place, text: fmt::Arguments<'_>) {
     // SAFETY: the caller's promise.
-    let serial = &mut unsafe { Serial::new(model, base) };
+    let serial = &mut Some(unsafe { Serial::new(model, base) });
     Console::new(&mut []).line(text, &mut Wire { serial, stamped: false });
     serial.as_ref().map(Serial::drain);
 }
