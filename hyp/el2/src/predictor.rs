@@ -26,23 +26,34 @@ pub enum Cleansing {
     Firmware(u32),
 }
 
-/// CPUs of Arm's with a history that a loop overwrites, by MIDR_EL1.PartNum, and the branches that it takes
-/// (Arm, "Spectre-BHB", 2022; Trusted Firmware-A's and Linux's tables agree).
-const LOOPS: [(u32, &[u64]); 3] = [
-    (8, &[0xd07, 0xd08]),                                            // Cortex-A57, A72
-    (24, &[0xd0b, 0xd0c, 0xd0d, 0xd0e]),                             // Cortex-A76, Neoverse N1, A77, A76AE
-    (32, &[0xd40, 0xd41, 0xd42, 0xd44, 0xd47, 0xd48, 0xd49, 0xd4b]), // Neoverse V1, A78 to X2, N2
+/// CPUs with a history that a loop overwrites, by implementer and part as in MIDR_EL1, and the branches that it
+/// takes (Arm Security Center, "Spectre-BHB", as of January 2025; Linux 6.15 has the same table from there).
+const LOOPS: [(u32, &[u64]); 7] = [
+    // Cortex-A57, A72
+    (8, &[0x4100_d070, 0x4100_d080]),
+    // AmpereOne
+    (11, &[0xc000_ac30]),
+    // Cortex-A76, Neoverse N1, Cortex-A77, A76AE, Kryo 4xx Gold
+    (24, &[0x4100_d0b0, 0x4100_d0c0, 0x4100_d0d0, 0x4100_d0e0, 0x5100_8040]),
+    // Neoverse V1, Cortex-A78, A78AE, X1
+    (32, &[0x4100_d400, 0x4100_d410, 0x4100_d420, 0x4100_d440]),
+    // Cortex-A710, X2, Neoverse N2, Cortex-A78C
+    (32, &[0x4100_d470, 0x4100_d480, 0x4100_d490, 0x4100_d4b0]),
+    // Cortex-A715, A720
+    (38, &[0x4100_d4d0, 0x4100_d810]),
+    // Cortex-X3, Neoverse V2
+    (132, &[0x4100_d4e0, 0x4100_d4f0]),
 ];
 
 impl Cleansing {
     /// What this CPU needs, given what its firmware tells. Firmware comes first: where ID_AA64PFR0_EL1.CSV2
     /// is 0, as on a Raspberry Pi 4, targets are learnt too, and only firmware can make the CPU forget those.
     pub fn of_this_cpu(told: &Told) -> Self {
-        const ARM: u64 = 0x41;
         let midr = read_register!("midr_el1");
-        let part = midr >> 4 & 0xfff;
-        let is_listed = |(_, parts): &&(u32, &[u64])| midr >> 24 == ARM && parts.contains(&part);
-        let is_immune = read_register!("id_aa64pfr0_el1") >> 56 & 0xf >= 3;
+        let is_listed = |(_, models): &&(u32, &[u64])| models.contains(&(midr & 0xff00_fff0));
+        // CSV2_3, or exceptions that clear the history (FEAT_ECBHB).
+        let is_immune = read_register!("id_aa64pfr0_el1") >> 56 & 0xf >= 3
+            || read_register!("id_aa64mmfr1_el1") >> 60 != 0;
         let has_instruction = read_register!("s3_0_c0_c6_2") >> 28 & 0xf != 0;
         match LOOPS.iter().find(is_listed) {
             _ if told.workaround_3 == 0 => Self::Firmware(SMCCC_ARCH_WORKAROUND_3),
