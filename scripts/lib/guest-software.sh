@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: Apache-2.0 OR MIT
-# What runs inside partitions and is not ours: Debian's arm64 kernels, BusyBox (that of armhf too, for the tests
-# of AArch32) and U-Boot, each one file in target/guest-software; modules of that kernel, as archives to go behind
+# What runs inside partitions, or below, and is not ours: Debian's arm64 kernels, BusyBox (that of armhf too, for the
+# tests of AArch32), U-Boot and Trusted Firmware-A, each one file in target/guest-software; modules of that kernel, as archives to go behind
 # an initial ramdisk; and the ramdisks: one of BusyBox and guests/software, and that one with the modules behind it
 # that drive a virtio disk and network.
 
@@ -16,6 +16,7 @@ debian-12            kernel  -                         arm64 linux-image-arm64 .
 debian-12-backports  kernel  $GUEST_CODENAME-backports arm64 linux-image-arm64 ./boot/vmlinuz-*
 bcm2711-rpi-4-b.dtb  file    $GUEST_CODENAME-backports arm64 linux-image-arm64 ./usr/lib/linux-image-*/broadcom/bcm2711-rpi-4-b.dtb
 u-boot               file    -                         arm64 u-boot-qemu       ./usr/lib/u-boot/qemu_arm64/u-boot.bin
+tf-a-rpi4            file    -                         arm64 arm-trusted-firmware ./usr/lib/arm-trusted-firmware/rpi4/bl31.bin
 busybox              file    -                         arm64 busybox-static    ./bin/busybox
 busybox-armhf        file    $GUEST_CODENAME           armhf busybox-static    ./bin/busybox
 virtio-modules       modules -                         arm64 linux-image-arm64 -

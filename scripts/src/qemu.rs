@@ -103,9 +103,7 @@ impl Options {
 /// # Errors
 /// When the board cannot be as the options want it.
 pub fn command(project: &Project, options: &Options, image: &Path, bundle: Option<&Path>) -> Result<Command> {
-    let mut command = Command::new(PROGRAM);
-    command.args(["-nodefaults", "-display", "none", "-monitor", "none", "-no-reboot"]);
-    command.args(["-chardev", "stdio,id=console,signal=off"]);
+    let mut command = bare();
     match options.board {
         BoardName::QemuVirt => virt(&mut command, options),
         BoardName::Raspi4b => raspi::arguments(&mut command, project, options)?,
@@ -116,6 +114,14 @@ pub fn command(project: &Project, options: &Options, image: &Path, bundle: Optio
     }
     command.args(&options.extra);
     Ok(command)
+}
+
+/// QEMU with its console on our pipes, and no board yet.
+pub fn bare() -> Command {
+    let mut command = Command::new(PROGRAM);
+    command.args(["-nodefaults", "-display", "none", "-monitor", "none", "-no-reboot"]);
+    command.args(["-chardev", "stdio,id=console,signal=off"]);
+    command
 }
 
 fn virt(command: &mut Command, options: &Options) {

@@ -3,7 +3,7 @@
 //! and the console is the port that the tree names.
 
 use crate::project::Project;
-use crate::qemu::Options;
+use crate::qemu::{self, Options};
 use anyhow::{Context, Result, ensure};
 use bulkhead_plan::early::{self, ConsoleKind};
 use bulkhead_plan::tree::Blob;
@@ -51,6 +51,20 @@ pub fn arguments(command: &mut Command, project: &Project, options: &Options) ->
     }
     command.args(["-serial", "chardev:console"]);
     Ok(())
+}
+
+/// The command line by which all CPUs start at address 0 and at EL3, as they do on a board whose own stages have put
+/// `files` where they say. The console is the PL011.
+pub fn from_reset(files: &[(&Path, u64)]) -> Command {
+    let mut command = qemu::bare();
+    command.args(["-M", "raspi4b", "-serial", "chardev:console"]);
+    // The GIC-400 has two security states; QEMU's board leaves that out.
+    command.args(["-global", "arm_gic.has-security-extensions=on"]);
+    for (file, at) in files {
+        let file = file.display().to_string().replace(',', ",,");
+        command.args(["-device", &format!("loader,file={file},addr={at:#x},force-raw=on")]);
+    }
+    command
 }
 
 /// Which port the tree has the console on.

@@ -12,6 +12,7 @@ use std::fs::{self, File};
 use std::io::BufWriter;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 /// No test takes this long unless it hangs.
@@ -131,9 +132,16 @@ impl Lab {
     /// # Errors
     /// When QEMU cannot be started.
     pub fn boot_files(&self, image: &Path, bundle: Option<&Path>) -> Result<Machine> {
+        self.run(qemu::command(&self.project, &self.board, image, bundle)?)
+    }
+
+    /// Boots as this command line says.
+    ///
+    /// # Errors
+    /// When QEMU cannot be started.
+    pub fn run(&self, command: Command) -> Result<Machine> {
         let log = File::create(self.log()).context("cannot write the console's log")?;
         let log: Box<dyn Display> = Box::new(Lines::timed(BufWriter::new(log)));
-        let command = qemu::command(&self.project, &self.board, image, bundle)?;
         Machine::start(command, self.board.smp, Some(LIMIT), vec![log], |_| ())
     }
 }
