@@ -22,7 +22,10 @@ const RESET_STATUS: usize = 0x20;
 const RESET_STATUS_PARTITION: u32 = 0x555;
 
 const WATCHDOG: usize = 0x24;
-/// Ticks of the watchdog, of 1/65536 s: long enough for the writes before to have settled.
+/// Its 20 bits count down.
+const TICKS_PER_SECOND: u32 = 1 << 16;
+const LONGEST: u32 = 0xf_ffff;
+/// So many ticks are long enough for the writes before to have settled.
 const SOON: u32 = 10;
 
 /// Bytes of the registers used here.
@@ -50,13 +53,19 @@ impl PowerManager {
     /// happens.
     pub fn power_off(self) {
         self.boot_from(RESET_STATUS_PARTITION);
-        self.expire();
+        self.expire(SOON);
     }
 
     /// Resets the board. Returns before it happens.
     pub fn reset(self) {
         self.boot_from(0);
-        self.expire();
+        self.expire(SOON);
+    }
+
+    /// Starts the watchdog, or starts it again: the board is reset unless that happens within so many seconds, 15 at
+    /// most.
+    pub fn start_watchdog(self, seconds: u32) {
+        self.expire(seconds.saturating_mul(TICKS_PER_SECOND).min(LONGEST));
     }
 
     /// Stops the watchdog, should the firmware have started it.
@@ -70,8 +79,8 @@ impl PowerManager {
         self.write(RESET_STATUS, others | partition);
     }
 
-    fn expire(self) {
-        self.write(WATCHDOG, SOON);
+    fn expire(self, ticks: u32) {
+        self.write(WATCHDOG, ticks);
         let others = self.read(RESET_CONTROL) & !RESET_CONTROL_ACTION;
         self.write(RESET_CONTROL, others | RESET_CONTROL_FULL_RESET);
     }
@@ -112,6 +121,17 @@ mod tests {
         PowerManager::new(fake.registers()).reset();
         assert_eq!(fake.get(RESET_STATUS), 0x5a00_1aaa);
         assert_eq!(fake.get(RESET_CONTROL), 0x5a00_0122);
+    }
+
+    #[test]
+    fn a_watchdog_is_started_and_started_again() {
+        let fake = fake();
+        for (seconds, ticks) in [(1, 0x5a01_0000), (15, 0x5a0f_0000), (16, 0x5a0f_ffff)] {
+            PowerManager::new(fake.registers()).start_watchdog(seconds);
+            assert_eq!(fake.get(WATCHDOG), ticks);
+            assert_eq!(fake.get(RESET_CONTROL), 0x5a00_0122);
+            assert_eq!(fake.get(RESET_STATUS), 0x7000_1abb, "where to boot from is the firmware's");
+        }
     }
 
     #[test]

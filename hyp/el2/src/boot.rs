@@ -10,20 +10,19 @@ use crate::cpu::{self, Cpu};
 use crate::entropy::{Pool, Random};
 use crate::memory::{self, stack_top};
 use crate::system::{self, InterruptController, System};
-use crate::{console, crc, interrupts, panic, partition, read_register, world};
+use crate::{alive, console, crc, interrupts, panic, partition, read_register, world};
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use alloc::{format, vec};
 use bulkhead_el2::audit::Audit;
 use bulkhead_el2::tables::MapError;
-use bulkhead_plan::board::{Board, Conduit, Gic};
+use bulkhead_plan::board::{Board, Gic};
 use bulkhead_plan::bundle::Bundle;
 use bulkhead_plan::early::{self, ConsoleKind};
 use bulkhead_plan::error::Errors;
 use bulkhead_plan::tree::{Blob, blob_size};
 use bulkhead_plan::{Planned, plan_board};
-use bulkhead_platform::firmware::Firmware;
 use bulkhead_platform::gic::v2::GicV2;
 use bulkhead_platform::gic::v3::{GicV3, Redistributor, find_redistributor};
 use bulkhead_platform::serial::Model;
@@ -112,6 +111,7 @@ fn boot(blob: &Blob<'_>, tree: Range<Hpa>) -> Result<&'static System, Refusal> {
     report::describe(&board, &plan);
 
     let controller = start_interrupt_controller(&board)?;
+    let (power, watchdog) = power::take(&plan)?;
     let physical_bits = world::physical_bits();
     let system = system::publish(System {
         cpus: list_cpus(&board, &plan, working),
@@ -124,9 +124,10 @@ fn boot(blob: &Blob<'_>, tree: Range<Hpa>) -> Result<&'static System, Refusal> {
             .fold(0xffff, |kept, id| kept | 1_u32.wrapping_shl(id.get())),
         console: board.console.as_ref().and_then(|console| console.interrupt),
         policy: plan.policy,
-        firmware: firmware(&board),
-        power: power::take(&plan)?,
-        random: Random::new(firmware(&board)),
+        firmware: power::firmware(board.psci),
+        power,
+        watchdog,
+        random: Random::new(power::firmware(board.psci)),
         bundle: bundle_bytes,
         entropy: Pool::new(&[&board.entropy.rng_seed, &board.entropy.kaslr_seed]),
         partitions: partition::build(&board, plan, physical_bits)?,
@@ -158,6 +159,7 @@ fn run(system: &'static System) -> ! {
             }
         }
     }
+    alive::start(system);
     cpu::abandon()
 }
 
@@ -239,15 +241,6 @@ fn place_of(console: early::Console) -> console::Place {
         ConsoleKind::MiniUart => Model::MiniUart,
     };
     (model, console.registers.start().0 as usize)
-}
-
-/// How the board's firmware is called.
-fn firmware(board: &Board) -> Firmware {
-    match board.psci.as_ref().filter(|psci| psci.standard).map(|psci| psci.conduit) {
-        Some(Conduit::Smc) => Firmware::Smc,
-        Some(Conduit::Hvc) => Firmware::Hvc,
-        None => Firmware::None,
-    }
 }
 
 /// Finds memory for stacks and heap, and starts the heap. Returns where the image is and what was found.

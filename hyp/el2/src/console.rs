@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The board's serial port as everybody's console, and the hypervisor's log on it.
 
-use crate::{cpu, predictor, timer};
+use crate::{alive, cpu, predictor, timer};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use bulkhead_machine::console::{Channel, Console, Input, Sink, Stamp};
@@ -107,6 +107,7 @@ pub fn tell_history(of: PartitionId, lines: usize) {
     for _ in 0..=lines {
         let Some(from) = place else { return };
         place = PORT.lock().with(|console, send| console.past(of, from, send));
+        alive::come_by_here();
     }
 }
 
@@ -138,6 +139,7 @@ pub fn receive(mut deliver: impl FnMut(Input)) {
 pub fn line(text: fmt::Arguments<'_>) {
     predictor::cleanse();
     PORT.lock().with(|console, send| console.line(text, send));
+    alive::come_by_here();
 }
 
 /// Sends a line even if the lock is held for ever, as it is when its holder panicked.

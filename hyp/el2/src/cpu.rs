@@ -34,6 +34,8 @@ pub struct Cpu {
     pub owner: Option<(usize, usize)>,
     /// Whether it has come up.
     online: AtomicBool,
+    /// When it last came by at EL2, by the physical counter: see [`crate::alive`].
+    pub beat: AtomicU64,
     /// What runs here: set as it comes up, if it has an owner.
     guest: Once<Guest>,
 }
@@ -85,7 +87,8 @@ impl Cpu {
         stack_top: u64,
         owner: Option<(usize, usize)>,
     ) -> Self {
-        Self { stack_top, index, mpidr, start, owner, online: AtomicBool::new(false), guest: Once::new() }
+        let (online, beat) = (AtomicBool::new(false), AtomicU64::new(0));
+        Self { stack_top, index, mpidr, start, owner, online, beat, guest: Once::new() }
     }
 
     /// Top of its stack.

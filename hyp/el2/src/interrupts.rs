@@ -5,7 +5,7 @@ use crate::cpu::{Cpu, Guest};
 use crate::partition::Partition;
 use crate::system::{InterruptController, System};
 use crate::vectors::Frame;
-use crate::{console, counts, dump, monitor, timer, trap};
+use crate::{alive, console, counts, dump, monitor, timer, trap};
 use bulkhead_machine::console::Input;
 use bulkhead_machine::gic::{Hardware, ListRegister, Maintenance};
 use bulkhead_platform::gic::Controller;
@@ -154,7 +154,8 @@ pub fn start_cpu(system: &System, cpu: &Cpu) {
         controller.set_trigger(cpu.index, system.maintenance, Trigger::Level);
         controller.enable(cpu.index, system.maintenance);
         if let Some(timer) = system.timer {
-            timer::cancel();
+            alive::come_by(system, cpu);
+            timer::rest(system, cpu);
             controller.set_trigger(cpu.index, timer, Trigger::Level);
             controller.enable(cpu.index, timer);
         }
@@ -278,7 +279,8 @@ fn keep(
             partition.gic.on_maintenance(vcpu.id, &Lines::new(controller, partition));
         }
     } else if Some(id) == system.timer {
-        timer::cancel();
+        alive::come_by(system, cpu);
+        timer::rest(system, cpu);
         // A partition that waits to be started is looked after by `cpu::idle`.
         if let Some(Guest { partition, .. }) = cpu.guest()
             && partition.look_at_watchdog(system)

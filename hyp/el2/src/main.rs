@@ -25,6 +25,8 @@
 extern crate alloc;
 
 #[cfg(target_os = "none")]
+mod alive;
+#[cfg(target_os = "none")]
 mod boot;
 #[cfg(target_os = "none")]
 mod console;

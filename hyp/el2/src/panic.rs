@@ -4,7 +4,7 @@
 
 use crate::console::last_words;
 use crate::vectors::Fault;
-use crate::{cpu, read_register, system};
+use crate::{alive, cpu, read_register, system};
 use bulkhead_machine::syndrome::Syndrome;
 use bulkhead_plan::partition::OnPanic;
 use core::panic::PanicInfo;
@@ -130,9 +130,14 @@ fn end_board() -> ! {
         OnPanic::PowerOff => halt_board(),
         OnPanic::Reset => {
             crate::console::drain();
+            alive::end(system::get());
             system::get().power.system_reset();
         }
-        OnPanic::Halt => {}
+        OnPanic::Halt => {
+            if let Some(manager) = alive::end(system::get()) {
+                manager.stop_watchdog();
+            }
+        }
     }
     halt_cpu()
 }
@@ -140,7 +145,12 @@ fn end_board() -> ! {
 /// Stops the board: powers it off where that can be done, else stops this CPU.
 pub fn halt_board() -> ! {
     crate::console::drain();
-    let power = if cpu::is_known() { Some(system::get().power) } else { crate::boot::power::early() };
+    let power = if cpu::is_known() {
+        alive::end(system::get());
+        Some(system::get().power)
+    } else {
+        crate::boot::power::early()
+    };
     if let Some(power) = power {
         power.system_off();
     }

@@ -7,7 +7,7 @@ mod load;
 
 pub use build::build;
 
-use crate::cpu::{Cpu, Guest};
+use crate::cpu::{self, Cpu, Guest};
 use crate::dump::Trace;
 use crate::interrupts::{self, Lines};
 use crate::memory::TablePages;
@@ -234,7 +234,7 @@ impl Partition {
             return;
         }
         if due > timer::now() && system.timer.is_some() {
-            timer::set(due);
+            timer::set(system, cpu::current(), due);
         } else if self.take_due() {
             self.start(system);
         }

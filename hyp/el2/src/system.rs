@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! All that the hypervisor knows once it has booted. Built once, then read by every CPU.
 
+use crate::alive::BoardWatchdog;
 use crate::cpu::Cpu;
 use crate::entropy::{Pool, Random};
 use crate::partition::Partition;
@@ -45,6 +46,8 @@ pub struct System {
     pub firmware: Firmware,
     /// What powers the board off.
     pub power: Power,
+    /// The board's watchdog, if the hypervisor runs it.
+    pub watchdog: Option<BoardWatchdog>,
     /// Random numbers for guests that ask by call.
     pub random: Random,
     /// The bundle, which a restart loads images from again.

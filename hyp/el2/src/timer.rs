@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! EL2's own timer (CNTHP; Arm ARM, D24.10), one a CPU: it has the CPU look after its partition in time.
+//! EL2's own timer (CNTHP; Arm ARM, D24.10), one a CPU: it has the CPU look after its partition in time, and come by
+//! for the board's watchdog.
 
+use crate::alive;
+use crate::cpu::Cpu;
 use crate::registers::isb;
+use crate::system::System;
 use crate::{read_register, write_register};
 
 /// The system counter.
@@ -29,8 +33,13 @@ pub fn microseconds() -> u64 {
     seconds.saturating_mul(1_000_000).saturating_add(rest)
 }
 
-/// Interrupts this CPU when the counter has come to `deadline`, or at once if it is past that.
-pub fn set(deadline: u64) {
+/// Interrupts this CPU when the counter has come to `deadline`, or at once if it is past that; earlier where `cpu`,
+/// which is this one, must come by before.
+pub fn set(system: &System, cpu: &Cpu, deadline: u64) {
+    program(alive::next(system, cpu).map_or(deadline, |next| next.min(deadline)));
+}
+
+fn program(deadline: u64) {
     // SAFETY: EL2's own timer, which interrupts and does no more.
     unsafe {
         write_register!("cnthp_cval_el2", deadline);
@@ -39,9 +48,12 @@ pub fn set(deadline: u64) {
     isb();
 }
 
-/// Lets it rest.
-pub fn cancel() {
-    // SAFETY: as in `set`.
+/// Lets it rest, until this CPU must come by.
+pub fn rest(system: &System, cpu: &Cpu) {
+    if let Some(next) = alive::next(system, cpu) {
+        return program(next);
+    }
+    // SAFETY: as in `program`.
     unsafe { write_register!("cnthp_ctl_el2", 0) };
     isb();
 }

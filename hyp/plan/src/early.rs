@@ -4,6 +4,7 @@
 
 use bulkhead_types::{Hpa, PAGE_SIZE, Range, align_up};
 
+use crate::board::Conduit;
 use crate::tree::{Blob, BlobNode, Cells, Strings, base_name, through};
 
 /// The deepest path of a console, in nodes.
@@ -108,6 +109,25 @@ where
         address = through(bus.property("ranges")?, cells, address, size)?;
     }
     Range::<Hpa>::new(Hpa(address), size)
+}
+
+/// How a node's properties say that PSCI is called (Linux's `arm/psci.yaml`), if that is what the node describes.
+/// Before version 0.2 each firmware had function numbers of its own.
+pub(crate) fn conduit<'t>(property: impl Fn(&str) -> Option<&'t [u8]>) -> Option<Conduit> {
+    let available = property("status").is_none_or(|status| matches!(status, b"okay\0" | b"ok\0"));
+    let standard =
+        Strings::new(property("compatible")?).any(|name| matches!(name, "arm,psci-1.0" | "arm,psci-0.2"));
+    match property("method")? {
+        b"smc\0" if standard && available => Some(Conduit::Smc),
+        b"hvc\0" if standard && available => Some(Conduit::Hvc),
+        _ => None,
+    }
+}
+
+/// The same of the board: as [`crate::board::Board::psci`].
+#[must_use]
+pub fn psci(blob: &Blob<'_>) -> Option<Conduit> {
+    blob.root().children().find_map(|node| conduit(|name| node.property(name)))
 }
 
 /// The power manager of Broadcom's BCM2835 family, which resets a board without PSCI and powers it off:

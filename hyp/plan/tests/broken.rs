@@ -268,6 +268,10 @@ fn configurations() -> Vec<(&'static str, String)> {
             partitions(&[("a", FIRST)]).replace("#address-cells = <2>;", "#address-cells = <2>; ranges;"),
         ),
         (
+            "a watchdog that the board has not",
+            partitions(&[("a", FIRST)]).replacen("a {", "watchdog-timeout-sec = <10>; a {", 1),
+        ),
+        (
             "everything at once",
             partitions(&[
                 (

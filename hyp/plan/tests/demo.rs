@@ -19,7 +19,7 @@ fn the_demo_is_planned_on_both_gics() {
         let planned = plan_board(&board, &bundle, taken()).unwrap_or_else(|errors| panic!("{errors}"));
         assert_eq!(planned.board.cpus.len(), 4);
         assert!(planned.board.cpus.iter().all(|cpu| cpu.start == Some(Start::Psci)));
-        assert_eq!(planned.board.psci.map(|psci| psci.conduit), Some(Conduit::Smc));
+        assert_eq!(planned.board.psci, Some(Conduit::Smc));
         assert_eq!(matches!(planned.board.gic, Gic::V2 { .. }), gic == 2);
         assert_eq!(planned.board.gic.maintenance(), IntId::ppi(9));
         assert_eq!(planned.board.timer.virtual_timer, IntId::ppi(11));

@@ -11,6 +11,7 @@ use std::process::Command;
 use bulkhead_plan::board::{Board, Conduit, Gic, Start};
 use bulkhead_plan::bundle::{Bundle, Contents, NewConfiguration, software_crc32, write};
 use bulkhead_plan::early::{self, ConsoleKind};
+use bulkhead_plan::error::Problem;
 use bulkhead_plan::tree::{Blob, NodeId, Tree};
 use bulkhead_plan::{Planned, plan_board};
 use bulkhead_types::{Hpa, Range};
@@ -312,6 +313,27 @@ fn low_memory_is_left_to_those_who_need_it() {
     assert!(end("memory = <0x0 0x10000000>; identity-mapped; devices = \"/emmc2bus/mmc@7e340000\";") <= GIB);
 }
 
+/// EMMC2 reaches the first gigabyte; GENET, on another bus, all of it.
+#[test]
+fn a_bus_masters_owner_has_memory_that_it_reaches() {
+    let high = "memory = <0x1 0x0 0x0 0x200000>; identity-mapped;";
+    let errors = plan(&partition(&format!("{high} devices = \"/emmc2bus/mmc@7e340000\";"))).unwrap_err();
+    assert_eq!(
+        errors,
+        ["/partitions/one: devices = \"/emmc2bus/mmc@7e340000\": it masters the bus and reaches \
+          0x0..0x40000000 alone (dma-ranges above it), where the partition has no memory. \
+          Give the partition some memory there, with an address."]
+    );
+    plan(&partition(&format!("{high} devices = \"/scb/ethernet@7d580000\";"))).unwrap();
+    let primary = partition("primary; memory = <0x1 0x0 0x0 0x4000000>;").replace("ticker", "debian-12");
+    let warnings = plan(&primary).unwrap().plan.warnings;
+    let told = |path: &str| {
+        let of = |warning: &&Problem| warning.value.as_deref() == Some(&*format!("\"{path}\""));
+        warnings.iter().filter(of).any(|warning| warning.rule.contains("has no memory"))
+    };
+    assert!(told("/emmc2bus/mmc@7e340000") && !told("/scb/ethernet@7d580000"), "{warnings:?}");
+}
+
 /// What early boot and the whole plan have for a console where the tree says so: the same.
 #[test]
 fn the_console_is_what_stdout_path_names() {
@@ -344,10 +366,9 @@ fn the_console_is_what_stdout_path_names() {
     }
 }
 
-/// Trusted Firmware-A changes the tree before it passes it on (its `rpi4_setup.c`): PSCI by SMC, its own memory
-/// reserved in place of the spin table's page, the console on `serial0`.
-#[test]
-fn trusted_firmware_starts_the_cpus() {
+/// The tree as Trusted Firmware-A passes it on (its `rpi4_setup.c`): PSCI by SMC, its own memory reserved in place of
+/// the spin table's page, the console on `serial0`.
+fn changed_by_trusted_firmware() -> Vec<u8> {
     let blob = board();
     let mut tree = Tree::parse(&blob, "board").unwrap();
     tree.reservations.clear();
@@ -364,13 +385,73 @@ fn trusted_firmware_starts_the_cpus() {
     tree.set(own, "no-map", vec![]);
     let chosen = tree.by_path("/chosen").unwrap().id();
     tree.set_string(chosen, "stdout-path", "serial0");
-    let blob = tree.to_blob();
+    tree.to_blob()
+}
+
+#[test]
+fn trusted_firmware_starts_the_cpus() {
+    let blob = changed_by_trusted_firmware();
     let tree = Tree::parse(&blob, "board").unwrap();
     let board = Board::read(&tree).unwrap();
-    let psci = board.psci.unwrap();
-    assert!(psci.standard && psci.conduit == Conduit::Smc);
+    assert_eq!((board.psci, early::psci(&Blob::new(&blob).unwrap())), (Some(Conduit::Smc), board.psci));
     assert!(board.cpus.iter().all(|cpu| cpu.start == Some(Start::Psci)));
     assert_eq!(board.console.unwrap().registers.start(), Hpa(0xfe20_1000));
     let working = early::free_range(&Blob::new(&blob).unwrap(), &[], 1 << 20, 4096).unwrap();
     assert_eq!(working.start(), Hpa(0x8_0000), "the firmware's own memory stays free");
+}
+
+/// PSCI before version 0.2 has no function numbers that are known.
+#[test]
+fn psci_of_old_is_none() {
+    let blob = changed_by_trusted_firmware();
+    let mut tree = Tree::parse(&blob, "board").unwrap();
+    let psci = tree.by_path("/psci").unwrap().id();
+    tree.set_string(psci, "compatible", "arm,psci");
+    assert!(Board::read(&tree).unwrap_err().to_string().contains("no usable psci node"));
+    assert_eq!(early::psci(&Blob::new(&tree.to_blob()).unwrap()), None);
+}
+
+fn with_watchdog(seconds: &str, partition: &str) -> String {
+    partition.replacen("one {", &format!("watchdog-timeout-sec = <{seconds}>; one {{"), 1)
+}
+
+#[test]
+fn the_hypervisor_runs_the_boards_watchdog_if_asked_to() {
+    const SMALL: &str = "memory = <0x0 0x40000000 0x0 0x200000>;";
+    let dog = "devices = \"/soc/watchdog@7e100000\";";
+    let asked =
+        |seconds: &str, more: &str| plan(&with_watchdog(seconds, &partition(&format!("{SMALL} {more}"))));
+    assert_eq!(plan(&partition(SMALL)).unwrap().plan.policy.watchdog, None);
+    for seconds in [1, 15] {
+        assert_eq!(asked(&seconds.to_string(), "").unwrap().plan.policy.watchdog, Some(seconds));
+    }
+    let range = "the board's watchdog counts from 1 to 15 seconds.";
+    for (seconds, more, expected) in [
+        ("0", "", format!("/partitions: watchdog-timeout-sec = <0>: {range}")),
+        ("16", "", format!("/partitions: watchdog-timeout-sec = <16>: {range}")),
+        ("1 2", "", "/partitions: watchdog-timeout-sec = <1 2>: this is one number, of one cell.".into()),
+        (
+            "10",
+            dog,
+            "/partitions/one: devices = \"/soc/watchdog@7e100000\": with watchdog-timeout-sec the hypervisor runs \
+             the board's watchdog itself. Leave out one of the two."
+                .into(),
+        ),
+    ] {
+        assert_eq!(asked(seconds, more).unwrap_err(), [expected]);
+    }
+}
+
+/// With PSCI the primary partition has the power manager, unless the hypervisor runs the watchdog.
+#[test]
+fn the_watchdog_has_one_owner() {
+    let blob = changed_by_trusted_firmware();
+    let primary = partition("primary;").replace("ticker", "debian-12");
+    for (source, expected) in [(primary.clone(), true), (with_watchdog("10", &primary), false)] {
+        let bundle = bundle(&[("one.dtbo", overlay(&source))]);
+        let bundle = Bundle::parse(&bundle, software_crc32).unwrap();
+        let planned = plan_board(&blob, &bundle, vec![]).unwrap();
+        let devices = &planned.plan.partitions[0].devices;
+        assert_eq!(devices.iter().any(|device| device.path == "/soc/watchdog@7e100000"), expected);
+    }
 }

@@ -2,7 +2,9 @@
 //! How the board is powered off, from the first word on the console on.
 
 use super::Refusal;
+use crate::alive::BoardWatchdog;
 use crate::memory;
+use bulkhead_plan::board::Conduit;
 use bulkhead_plan::early;
 use bulkhead_plan::plan::Plan;
 use bulkhead_plan::tree::Blob;
@@ -13,11 +15,11 @@ use bulkhead_platform::power::Power;
 use bulkhead_types::{Hpa, Range};
 use spin::Once;
 
-/// What powers the board off, its registers not mapped yet.
+/// What can power the board off, registers not mapped yet.
 #[derive(Clone, Copy)]
-enum Found {
-    Firmware(Firmware),
-    Bcm2835(Range<Hpa>),
+struct Found {
+    firmware: Firmware,
+    manager: Option<Range<Hpa>>,
 }
 
 static FOUND: Once<Found> = Once::new();
@@ -27,65 +29,64 @@ pub fn find(tree: &Blob<'_>) {
     FOUND.call_once(|| found(tree));
 }
 
-/// Firmware comes first: it knows best what is to be done before the power goes.
 fn found(tree: &Blob<'_>) -> Found {
-    match (firmware(tree), early::power_manager(tree)) {
-        (Firmware::None, Some(manager)) => Found::Bcm2835(manager),
-        (firmware, _) => Found::Firmware(firmware),
+    Found { firmware: firmware(early::psci(tree)), manager: early::power_manager(tree) }
+}
+
+/// Firmware comes first: it knows best what is to be done before the power goes.
+fn power(firmware: Firmware, manager: Option<PowerManager>) -> Power {
+    match (firmware, manager) {
+        (Firmware::None, Some(manager)) => Power::Bcm2835(manager),
+        (firmware, _) => Power::Firmware(firmware),
     }
 }
 
-/// How the tree says that firmware is called.
-fn firmware(tree: &Blob<'_>) -> Firmware {
-    match tree.root().child("psci").and_then(|psci| psci.property("method")) {
-        Some(b"smc\0") => Firmware::Smc,
-        Some(b"hvc\0") => Firmware::Hvc,
-        _ => Firmware::None,
+/// The firmware that is called in this way.
+pub fn firmware(psci: Option<Conduit>) -> Firmware {
+    match psci {
+        Some(Conduit::Smc) => Firmware::Smc,
+        Some(Conduit::Hvc) => Firmware::Hvc,
+        None => Firmware::None,
     }
 }
 
 /// What powers the board off before there is a system: maps it when it is needed.
 pub fn early() -> Option<Power> {
-    match *FOUND.get()? {
-        Found::Firmware(firmware) => Some(Power::Firmware(firmware)),
-        Found::Bcm2835(registers) => manager(registers).ok(),
-    }
+    let Found { firmware, manager } = *FOUND.get()?;
+    Some(power(firmware, manager.and_then(|registers| map(registers).ok())))
 }
 
-fn manager(registers: Range<Hpa>) -> Result<Power, Refusal> {
-    Ok(Power::Bcm2835(PowerManager::new(memory::map_device(registers)?)))
+fn map(registers: Range<Hpa>) -> Result<PowerManager, Refusal> {
+    Ok(PowerManager::new(memory::map_device(registers)?))
 }
 
-/// What powers the board off from now on. A power manager that the plan gives to a partition is that
-/// partition's, watchdog and all, and the board then waits instead of going off. Else its watchdog is
-/// stopped, should the firmware have started it: nobody would keep it from biting.
-pub fn take(plan: &Plan) -> Result<Power, Refusal> {
-    let registers = match FOUND.get() {
-        Some(Found::Bcm2835(registers)) => *registers,
-        Some(Found::Firmware(firmware)) => return Ok(Power::Firmware(*firmware)),
-        None => return Ok(Power::Firmware(Firmware::None)),
+/// What powers the board off from now on, and the board's watchdog if the hypervisor is to run it. A power manager that
+/// the plan gives to a partition is that partition's, watchdog and all, and a board without PSCI then waits instead of
+/// going off. Else its watchdog is stopped, should the firmware have started it: nobody would keep it from biting.
+pub fn take(plan: &Plan) -> Result<(Power, Option<BoardWatchdog>), Refusal> {
+    let Found { firmware, manager } =
+        FOUND.get().copied().unwrap_or(Found { firmware: Firmware::None, manager: None });
+    let given = |registers: &Range<Hpa>| {
+        let mut devices = plan.partitions.iter().flat_map(|partition| &partition.devices);
+        devices.any(|device| device.registers.iter().any(|(_, pages)| pages.overlaps(registers)))
     };
-    let mut given = plan.partitions.iter().flat_map(|partition| &partition.devices);
-    if given.any(|device| device.registers.iter().any(|(_, pages)| pages.overlaps(&registers))) {
-        return Ok(Power::Firmware(Firmware::None));
-    }
-    let power = manager(registers)?;
-    if let Power::Bcm2835(manager) = power {
+    let manager = manager.filter(|registers| !given(registers)).map(map).transpose()?;
+    if let Some(manager) = manager {
         manager.stop_watchdog();
     }
-    Ok(power)
+    let watchdog =
+        manager.zip(plan.policy.watchdog).map(|(manager, seconds)| BoardWatchdog::new(manager, seconds));
+    Ok((power(firmware, manager), watchdog))
 }
 
 /// Powers the board off while translation is off.
 pub fn off_untranslated(tree: &Blob<'_>) {
-    match found(tree) {
-        Found::Firmware(firmware) => firmware.system_off(),
-        Found::Bcm2835(registers) => {
-            // SAFETY: translation is off, so the registers can be reached as Device memory; the power
-            // manager writes to no memory.
-            let registers =
-                unsafe { Registers::new(registers.start().0 as usize, registers.size() as usize) };
-            PowerManager::new(registers).power_off();
-        }
-    }
+    let Found { firmware, manager } = found(tree);
+    let manager = manager.map(|registers| {
+        // SAFETY: translation is off, so the registers can be reached as Device memory; the power
+        // manager writes to no memory.
+        let registers = unsafe { Registers::new(registers.start().0 as usize, registers.size() as usize) };
+        PowerManager::new(registers)
+    });
+    power(firmware, manager).system_off();
 }

@@ -90,7 +90,7 @@ impl Partition {
         match device.look(timer::now()) {
             Due::Never => false,
             Due::At(deadline) => {
-                timer::set(deadline);
+                timer::set(system, cpu::current(), deadline);
                 false
             }
             Due::Now => self.end(system, Ending::Crash),

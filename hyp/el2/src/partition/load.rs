@@ -4,7 +4,7 @@
 use super::Partition;
 use crate::memory::{self, Window};
 use crate::system::{self, System};
-use crate::{cpu, interrupts};
+use crate::{alive, cpu, interrupts};
 use bulkhead_plan::plan::Memory;
 use bulkhead_types::{Hpa, Ipa, Range};
 
@@ -78,7 +78,9 @@ fn through_windows(frames: Range<Hpa>, mut each: impl FnMut(&mut [u8])) {
     let mut rest = frames;
     while !rest.is_empty() {
         // Zeroing gigabytes takes its time, and this CPU may be the one that takes the console's input.
-        interrupts::handle_idle(system::get(), cpu::current());
+        let (system, cpu) = (system::get(), cpu::current());
+        interrupts::handle_idle(system, cpu);
+        alive::come_by(system, cpu);
         // SAFETY: the frames are the partition's, whose vCPUs have all left or not started, and whoever
         // loads it is alone with it; the window before was closed at the end of the last round.
         let Some(mut window) = (unsafe { Window::open(rest) }) else { return };

@@ -221,7 +221,7 @@ fn watchdog(frame: &mut Frame, ipa: Ipa, access: Access) -> bool {
         let value = access.stored(frame.get(access.register()));
         watchdog.device.lock().write(offset, value, timer::now());
         // By interrupt, which looks when something is due and finds out what.
-        timer::set(0);
+        timer::set(guest.system, guest.cpu, 0);
     } else {
         let value = watchdog.device.lock().read(offset, access.size());
         frame.set(access.register(), access.loaded(value));

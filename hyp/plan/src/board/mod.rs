@@ -24,8 +24,8 @@ pub struct Board {
     pub reserved: Vec<(Range<Hpa>, String)>,
     /// The CPUs in the order of `/cpus`; [`bulkhead_types::CpuIndex`] counts them.
     pub cpus: Vec<Cpu>,
-    /// The firmware's power interface, if it has one.
-    pub psci: Option<Psci>,
+    /// How the firmware's power interface is called, if there is one of version 0.2 or later.
+    pub psci: Option<Conduit>,
     /// The interrupt controller.
     pub gic: Gic,
     /// The node of the interrupt controller.
@@ -61,15 +61,6 @@ pub enum Start {
     Psci,
     /// By writing the entry address here and signalling an event (Devicetree Specification, 3.8.1).
     SpinTable(Hpa),
-}
-
-/// The firmware's power interface (DEN 0022).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Psci {
-    /// The instruction that calls it.
-    pub conduit: Conduit,
-    /// Whether it is of version 0.2 or later, with standard function numbers.
-    pub standard: bool,
 }
 
 /// An instruction that calls firmware.

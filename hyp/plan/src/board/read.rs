@@ -7,8 +7,8 @@ use alloc::vec::Vec;
 
 use bulkhead_types::{Hpa, IntId, Mpidr, Range};
 
-use super::{Board, Conduit, Console, Cpu, Entropy, Gic, Psci, Start, Timer};
-use crate::early::{ConsoleKind, SPIN_TABLE_SIZE, without_options};
+use super::{Board, Console, Cpu, Entropy, Gic, Start, Timer};
+use crate::early::{ConsoleKind, SPIN_TABLE_SIZE, conduit, without_options};
 use crate::error::{Errors, Problem};
 use crate::interrupts::{GIC_V2, GIC_V3, interrupts};
 use crate::sorted::sort_by_key;
@@ -28,7 +28,7 @@ impl Board {
         let gic = errors.note(gic(tree));
         let timer = errors.note(timer(tree));
         let console = errors.note(console(tree));
-        let psci = psci(root);
+        let psci = root.children().find_map(|node| conduit(|name| node.property(name)));
         if psci.is_none() && cpus.iter().flatten().any(|cpu| cpu.start == Some(Start::Psci)) {
             errors.push(
                 Problem::new(
@@ -164,18 +164,6 @@ fn cpu(node: Node<'_, '_>) -> Result<Cpu, Problem> {
     };
     let compatible = node.strings("compatible").map(String::from).collect();
     Ok(Cpu { path: node.path(), mpidr, compatible, start })
-}
-
-fn psci(root: Node<'_, '_>) -> Option<Psci> {
-    let node = root.children().find(|node| {
-        node.is_compatible_with_any(&["arm,psci-1.0", "arm,psci-0.2", "arm,psci"]) && node.is_available()
-    })?;
-    let conduit = match node.string("method")? {
-        "smc" => Conduit::Smc,
-        "hvc" => Conduit::Hvc,
-        _ => return None,
-    };
-    Some(Psci { conduit, standard: node.is_compatible_with_any(&["arm,psci-1.0", "arm,psci-0.2"]) })
 }
 
 fn gic(tree: &Tree<'_>) -> Result<(NodeId, Gic), Problem> {

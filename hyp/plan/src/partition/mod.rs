@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use bulkhead_types::Ipa;
 
 use crate::tree::NodeId;
-pub(crate) use read::{policy, read};
+pub(crate) use read::{WATCHDOG, policy, read};
 
 /// `compatible` of the node that holds the partitions.
 pub const PARTITIONS: &str = "bulkhead,partitions";
@@ -49,6 +49,8 @@ pub struct Policy {
     pub on_panic: OnPanic,
     /// Whether the console has a monitor.
     pub monitor: bool,
+    /// Seconds of the board's watchdog, if the hypervisor is to run it.
+    pub watchdog: Option<u32>,
 }
 
 /// When and how often a partition starts again by itself.

@@ -50,7 +50,10 @@ const MEMORY_NODE: &str = "memory";
 const MEMORY_PROPERTIES: &[&str] = &["reg", "read-only", "no-execute", "phandle"];
 
 const PARENT_PROPERTIES: &[&str] =
-    &["compatible", "#address-cells", "#size-cells", "status", "phandle", "on-panic", "no-monitor"];
+    &["compatible", "#address-cells", "#size-cells", "status", "phandle", "on-panic", "no-monitor", WATCHDOG];
+
+/// The property that has the hypervisor run the board's watchdog.
+pub(crate) const WATCHDOG: &str = "watchdog-timeout-sec";
 
 /// `restart-limit` and `restart-delay-ms` where they are not given.
 const RESTART_LIMIT: u32 = 10;
@@ -59,12 +62,15 @@ const RESTART_DELAY_MS: u32 = 100;
 /// Reads what the node of all partitions says of the hypervisor itself.
 pub(crate) fn policy(tree: &Tree<'_>, errors: &mut Errors) -> Policy {
     let node = tree.root().children().find(|node| node.is_compatible(PARTITIONS));
-    let Some(node) = node else { return Policy { on_panic: OnPanic::default(), monitor: true } };
+    let Some(node) = node else {
+        return Policy { on_panic: OnPanic::default(), monitor: true, watchdog: None };
+    };
     let mut reader = Reader { node, parent: node, errors };
     let choices = [("power-off", OnPanic::PowerOff), ("reset", OnPanic::Reset), ("halt", OnPanic::Halt)];
     Policy {
         on_panic: reader.choice("on-panic", &choices, OnPanic::default()),
         monitor: !reader.flag("no-monitor"),
+        watchdog: reader.number(WATCHDOG),
     }
 }
 
@@ -198,8 +204,8 @@ impl<'t> Reader<'t, '_, '_> {
                     &[("never", Restart::Never), ("on-crash", Restart::OnCrash), ("always", Restart::Always)],
                     Restart::default(),
                 ),
-                limit: self.number("restart-limit", RESTART_LIMIT),
-                delay_ms: self.number("restart-delay-ms", RESTART_DELAY_MS),
+                limit: self.number("restart-limit").unwrap_or(RESTART_LIMIT),
+                delay_ms: self.number("restart-delay-ms").unwrap_or(RESTART_DELAY_MS),
             },
             watchdog: self.flag("watchdog"),
         }
@@ -388,15 +394,12 @@ impl<'t> Reader<'t, '_, '_> {
         number.map(Ipa)
     }
 
-    fn number(&mut self, name: &'static str, default: u32) -> u32 {
-        if !self.node.has(name) {
-            return default;
-        }
+    fn number(&mut self, name: &'static str) -> Option<u32> {
         let number = self.node.u32(name);
-        if number.is_none() {
+        if self.node.has(name) && number.is_none() {
             self.errors.push(bad(self.node, name, "this is one number, of one cell"));
         }
-        number.unwrap_or(default)
+        number
     }
 
     fn string(&mut self, name: &'static str) -> Option<&'t str> {

@@ -104,16 +104,7 @@ pub(super) fn assign(
 /// 2.3.9); 0 where no bus limits them.
 fn reach(tree: &Tree<'_>) -> Hpa {
     let end = |bus: Node<'_, '_>| {
-        let above = bus.parent()?;
-        let mut cells = bus.cells("dma-ranges");
-        let mut end = None;
-        while !cells.is_empty() {
-            cells.skip_cells(bus.address_cells())?;
-            let start = cells.take_number(above.address_cells())?;
-            let size = cells.take_number(bus.size_cells())?;
-            end = end.max(start.checked_add(size));
-        }
-        end
+        bus.dma_windows().into_iter().filter_map(|(start, size)| start.checked_add(size)).max()
     };
     Hpa(tree.nodes().filter(Node::is_available).filter_map(end).min().unwrap_or(0))
 }

@@ -9,6 +9,7 @@ mod in_place;
 mod map;
 mod memory;
 mod room;
+mod watchdog;
 
 use alloc::format;
 use alloc::string::String;
@@ -161,7 +162,9 @@ impl Plan {
         let (cpus, idle_cpus) = cpus::assign(inputs.board, &specs, &mut errors);
         let (memory, mut free) = memory::assign(inputs, &specs, &mut errors);
         let mut warnings = Vec::new();
-        let devices = devices::assign(inputs, &specs, &cpus, &mut errors, &mut warnings);
+        watchdog::check(inputs, &policy, &mut errors);
+        let devices = devices::assign(inputs, &specs, &cpus, &policy, &mut errors, &mut warnings);
+        devices::check_reach(inputs.tree, &specs, &memory, &devices.owned, &mut errors, &mut warnings);
 
         let mut images = contents::Images::new(inputs.bundle);
         let mut lent = Vec::new();

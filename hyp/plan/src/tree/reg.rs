@@ -99,6 +99,22 @@ impl Node<'_, '_> {
         Ok(windows)
     }
 
+    /// What a bus passes on from its devices to its parent: addresses of the parent and sizes in `dma-ranges`, as far
+    /// as that is well-formed (Devicetree Specification, 2.3.9).
+    pub(crate) fn dma_windows(&self) -> Vec<(u64, u64)> {
+        let mut cells = self.cells("dma-ranges");
+        let mut next = || {
+            cells.skip_cells(self.address_cells())?;
+            Some((cells.take_number(self.parent()?.address_cells())?, cells.take_number(self.size_cells())?))
+        };
+        let mut windows = Vec::new();
+        // Without cells an entry takes none of the property, and there is no end of them.
+        while let Some(window) = next().filter(|(_, size)| *size > 0) {
+            windows.push(window);
+        }
+        windows
+    }
+
     fn translated(&self, mut address: u64, size: u64) -> Result<Range<Hpa>, Problem> {
         let first = address;
         let lost = |bus: &Self| {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Which partition owns which device of the board.
 
+mod reach;
 mod rest;
 mod share;
 
@@ -11,10 +12,13 @@ use alloc::vec::Vec;
 use bulkhead_types::{CpuIndex, Hpa, IntId, Ipa, Range, Trigger};
 
 use super::Inputs;
+pub(super) use reach::check as check_reach;
+
 use crate::board::Board;
+use crate::early::POWER_MANAGER;
 use crate::error::{Errors, Problem, nearest};
 use crate::interrupts::interrupts;
-use crate::partition::{ADDRESS_BITS, Spec};
+use crate::partition::{ADDRESS_BITS, Policy, Spec, WATCHDOG};
 use crate::sorted::Map;
 use crate::tree::{Node, NodeId, Tree};
 
@@ -73,17 +77,23 @@ pub(super) fn assign(
     inputs: &Inputs<'_, '_>,
     specs: &[Spec<'_>],
     cpus: &[Vec<CpuIndex>],
+    policy: &Policy,
     errors: &mut Errors,
     warnings: &mut Vec<Problem>,
 ) -> Assigned {
+    let (board, tree) = (inputs.board, inputs.tree);
     let mut owned: Vec<Vec<Device>> = specs.iter().map(|_| Vec::new()).collect();
     if specs.iter().any(|spec| !spec.devices.is_empty()) {
-        claimed(inputs.board, inputs.tree, specs, &mut owned, errors);
+        claimed(board, tree, specs, hypervisors_own(board, tree, policy), &mut owned, errors);
     }
     let mut not_primarys = Vec::new();
     if let Some(primary) = specs.iter().position(|spec| spec.primary) {
         let cpus = cpus.get(primary).map_or(&[][..], Vec::as_slice);
-        let rest = rest::Rest::of(inputs, &owned, cpus, warnings);
+        let mut hypervisors = hypervisors_own(board, tree, policy);
+        if board.psci.is_none() {
+            hypervisors.extend(power_manager(tree));
+        }
+        let rest = rest::Rest::of(inputs, &hypervisors, &owned, cpus, warnings);
         not_primarys = rest.left_alone;
         if let Some(devices) = owned.get_mut(primary) {
             *devices = rest.devices;
@@ -97,10 +107,12 @@ fn claimed(
     board: &Board,
     tree: &Tree<'_>,
     specs: &[Spec<'_>],
+    hypervisors: Vec<NodeId>,
     owned: &mut [Vec<Device>],
     errors: &mut Errors,
 ) {
-    let mut owners = hypervisors_own(board);
+    let mut owners = Map::new();
+    hypervisors.into_iter().for_each(|node| _ = owners.add(node, Owner::Hypervisor));
     for (number, (spec, devices)) in specs.iter().zip(owned.iter_mut()).enumerate() {
         for name in &spec.devices {
             let claimed = claim(board, tree, spec, name, &mut owners, number, specs);
@@ -113,12 +125,16 @@ fn claimed(
     share::check_interrupts(board, specs, owned, errors);
 }
 
-fn hypervisors_own(board: &Board) -> Map<NodeId, Owner> {
+/// What no partition can have: the interrupt controller, the console, and the power manager whose watchdog the
+/// hypervisor is to run.
+fn hypervisors_own(board: &Board, tree: &Tree<'_>, policy: &Policy) -> Vec<NodeId> {
     let console = board.console.as_ref().map(|console| console.node);
-    let mut owners = Map::new();
-    let nodes = [Some(board.gic_node), console].into_iter().flatten();
-    nodes.for_each(|node| _ = owners.add(node, Owner::Hypervisor));
-    owners
+    let manager = policy.watchdog.and_then(|_| power_manager(tree));
+    [Some(board.gic_node), console, manager].into_iter().flatten().collect()
+}
+
+fn power_manager(tree: &Tree<'_>) -> Option<NodeId> {
+    tree.nodes().find(|node| node.is_compatible(POWER_MANAGER)).map(|node| node.id())
 }
 
 fn refused(spec: &Spec<'_>, name: &str, rule: impl Into<alloc::borrow::Cow<'static, str>>) -> Problem {
@@ -144,6 +160,10 @@ fn claim(
     }
     match owners.get(&node.id()) {
         None => {}
+        Some(Owner::Hypervisor) if node.is_compatible(POWER_MANAGER) => {
+            return Err(refused(format!("with {WATCHDOG} the hypervisor runs the board's watchdog itself"))
+                .advice("Leave out one of the two"));
+        }
         Some(Owner::Hypervisor) => {
             return Err(refused("this is the hypervisor's console".into())
                 .advice("With console = \"uart\" the partition has a virtual one"));

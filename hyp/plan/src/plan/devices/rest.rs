@@ -11,7 +11,6 @@ use bulkhead_types::{CpuIndex, Hpa, IntId, Ipa, Range, Trigger};
 
 use super::{Device, masters_the_bus, share};
 use crate::board::Board;
-use crate::early::POWER_MANAGER;
 use crate::error::Problem;
 use crate::interrupts::{interrupts, mapped_interrupts};
 use crate::partition::{ADDRESS_BITS, PARTITIONS};
@@ -34,15 +33,16 @@ struct Taken {
 }
 
 impl Rest {
-    /// What `owned` leaves. `cpus` are the primary partition's.
+    /// What `owned` and the hypervisor leave. `cpus` are the primary partition's.
     pub(super) fn of(
         inputs: &Inputs<'_, '_>,
+        hypervisors: &[NodeId],
         owned: &[Vec<Device>],
         cpus: &[CpuIndex],
         warnings: &mut Vec<Problem>,
     ) -> Self {
         let (board, tree) = (inputs.board, inputs.tree);
-        let taken = Taken::new(board, tree, owned);
+        let taken = Taken::new(board, tree, hypervisors, owned);
         let owned: Vec<NodeId> = owned.iter().flatten().map(|device| device.node).collect();
         let mut rest = Self { devices: Vec::new(), left_alone: Vec::new() };
         // Nodes that are no devices, or are left alone: with all that is in them.
@@ -53,7 +53,7 @@ impl Rest {
                 _ = apart.add(node.id(), ());
                 continue;
             }
-            if owned.contains(&node.id()) || is_hypervisors(node, board) || node.has("#iommu-cells") {
+            if owned.contains(&node.id()) || hypervisors.contains(&node.id()) || node.has("#iommu-cells") {
                 _ = apart.add(node.id(), ());
                 rest.left_alone.push(node.id());
                 continue;
@@ -75,11 +75,10 @@ impl Rest {
 }
 
 impl Taken {
-    fn new(board: &Board, tree: &Tree<'_>, owned: &[Vec<Device>]) -> Self {
+    fn new(board: &Board, tree: &Tree<'_>, hypervisors: &[NodeId], owned: &[Vec<Device>]) -> Self {
         let mut pages = board.gic.registers();
-        for node in tree.nodes().filter(|node| is_hypervisors(*node, board)) {
-            pages.extend(node.registers().unwrap_or_default());
-        }
+        let hypervisors = hypervisors.iter().map(|node| tree.node(*node));
+        pages.extend(hypervisors.flat_map(|node| node.registers().unwrap_or_default()));
         pages.extend(owned.iter().flatten().flat_map(|device| &device.registers).map(|(_, pages)| *pages));
         let timer = board.timer;
         let private = [timer.secure, Some(timer.physical), Some(timer.virtual_timer), timer.hypervisor];
@@ -101,12 +100,6 @@ fn is_no_device(node: Node<'_, '_>, board: &Board) -> bool {
         || (at_root
             && (matches!(node.name(), "cpus" | "chosen" | "aliases" | "reserved-memory")
                 || node.is_compatible(PARTITIONS)))
-}
-
-/// What the hypervisor drives itself: its console, and the power manager of a board without PSCI.
-fn is_hypervisors(node: Node<'_, '_>, board: &Board) -> bool {
-    board.console.as_ref().is_some_and(|console| console.node == node.id())
-        || (board.psci.is_none() && node.is_compatible(POWER_MANAGER))
 }
 
 /// What of a node the primary partition gets; `None` if there is nothing to get. An error says why it

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Whether the hypervisor can run the board's watchdog as it is asked to.
+
+use alloc::format;
+use alloc::string::String;
+
+use super::Inputs;
+use crate::early::POWER_MANAGER;
+use crate::error::{Errors, Problem};
+use crate::partition::{PARTITIONS, Policy, WATCHDOG};
+
+/// The power manager counts 20 bits of 1/65536 s.
+const LONGEST: u32 = 0xf_ffff >> 16;
+
+pub(super) fn check(inputs: &Inputs<'_, '_>, policy: &Policy, errors: &mut Errors) {
+    let node = inputs.tree.root().children().find(|node| node.is_compatible(PARTITIONS));
+    let (Some(seconds), Some(node)) = (policy.watchdog, node) else { return };
+    let problem =
+        |rule: String| Problem::new(node.path(), rule).property(WATCHDOG).value(format!("<{seconds}>"));
+    if !inputs.tree.nodes().any(|node| node.is_compatible(POWER_MANAGER) && node.is_available()) {
+        let rule = format!("the board has no watchdog that Bulkhead can run, which is {POWER_MANAGER}");
+        errors.push(problem(rule).advice("Leave the property out"));
+    } else if !(1..=LONGEST).contains(&seconds) {
+        let rule = format!("the board's watchdog counts from 1 to {LONGEST} seconds");
+        errors.push(problem(rule));
+    }
+    if inputs.board.timer.hypervisor.is_none() {
+        let rule = "a watchdog needs EL2's timer, whose interrupt the board's tree does not name";
+        errors.push(
+            problem(rule.into()).advice("Add it to /timer, interrupts: the fourth (arm,arch_timer.yaml)"),
+        );
+    }
+}
