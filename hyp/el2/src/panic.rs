@@ -5,7 +5,8 @@
 use crate::console::last_words;
 use crate::vectors::Fault;
 use crate::{alive, cpu, read_register, system};
-use bulkhead_machine::syndrome::Syndrome;
+use bulkhead_machine::syndrome::{Own, Syndrome};
+use bulkhead_plan::early::STACK_SIZE;
 use bulkhead_plan::partition::OnPanic;
 use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -24,7 +25,7 @@ fn panic(info: &PanicInfo<'_>) -> ! {
     let frame: u64;
     // SAFETY: reads the frame pointer, which this build keeps (.cargo/config.toml).
     unsafe { core::arch::asm!("mov {}, x29", out(reg) frame, options(nomem, nostack, preserves_flags)) };
-    backtrace(frame, stack_pointer());
+    backtrace(frame);
     end_board()
 }
 
@@ -54,13 +55,13 @@ pub extern "C" fn fault(kind: u64, registers: &Fault) -> ! {
     let elr = read_register!("elr_el2");
     let base = crate::boot::entry::layout().text;
     last_words(format_args!("panic: {what} at EL2: ELR {elr:#x} (image + {:#x})", elr.wrapping_sub(base)));
-    last_words(format_args!("  {syndrome}"));
+    last_words(format_args!("  {}", Own(syndrome)));
     last_words(format_args!("  FAR {:#x}, SP {:#x}", syndrome.far, registers.sp));
     who();
     for (row, registers) in registers.x.chunks(4).enumerate() {
         last_words(format_args!("  x{:<2} {:x?}", row.wrapping_mul(4), registers));
     }
-    backtrace(registers.x.get(29).copied().unwrap_or(0), registers.sp);
+    backtrace(registers.x.get(29).copied().unwrap_or(0));
     end_board()
 }
 
@@ -92,25 +93,19 @@ fn who() {
     last_words(format_args!("  on CPU {} of {owner}", cpu.index));
 }
 
-fn stack_pointer() -> u64 {
-    let here: u64;
-    // SAFETY: reads the stack pointer.
-    unsafe { core::arch::asm!("mov {}, sp", out(reg) here, options(nomem, nostack, preserves_flags)) };
-    here
-}
-
 /// Prints return addresses as offsets into the image, for `addr2line`. Follows frame records
-/// (AAPCS64, 6.2.3) as long as they lie on the stack above `bottom` and lead up it.
-fn backtrace(mut frame: u64, bottom: u64) {
+/// (AAPCS64, 6.2.3) as long as they lie on a stack of this CPU's and lead up it.
+fn backtrace(mut frame: u64) {
     let image = crate::boot::entry::layout();
+    let boots = image.boot_stack..image.boot_stack.saturating_add(crate::boot::entry::BOOT_STACK_SIZE as u64);
+    let top = if cpu::is_known() { cpu::current().stack_top() } else { 0 };
+    let stacks = [boots, top.saturating_sub(STACK_SIZE)..top];
     for _ in 0..32 {
-        // A record in the stack that ran, which is mapped. Anything else may not be, and ends the walk.
-        let near = frame.wrapping_sub(bottom) < crate::boot::entry::BOOT_STACK_SIZE as u64;
-        if !near || !frame.is_multiple_of(16) {
+        // A register may hold anything, and a fault in here would keep the board from its end.
+        if !frame.is_multiple_of(16) || !stacks.iter().any(|stack| stack.contains(&frame)) {
             return;
         }
-        // SAFETY: aligned, and between the stack pointer and at most a stack's size above;
-        // `near` a stack's top it may reach the guard page, whose fault ends this CPU in `begin`.
+        // SAFETY: aligned, and on a stack, which is mapped; stacks end at multiples of 16, so all of it is.
         let [next, link] = unsafe { core::ptr::with_exposed_provenance::<[u64; 2]>(frame as usize).read() };
         if link < image.text || link >= image.rodata {
             return;

@@ -10,16 +10,19 @@ mod book;
 mod branches;
 mod broken;
 mod conformance;
+mod debugger;
 mod desk;
 mod examples;
 mod lab;
 mod life;
+mod panics;
 mod raspi;
 mod refusals;
 mod scenarios;
 mod shell;
 mod strain;
 mod stress;
+mod watchdog;
 
 use crate::project::Project;
 use crate::qemu::{self, Gic};
@@ -94,7 +97,7 @@ fn trials(project: &Project, full: bool) -> Vec<Trial> {
     let boards = boards();
     let scenarios =
         scenarios::ALL.iter().chain(life::ALL).chain(examples::ALL).chain(refusals::ALL).chain(desk::ALL);
-    let scenarios = scenarios.chain(branches::ALL).chain(strain::ALL);
+    let scenarios = scenarios.chain(branches::ALL).chain(strain::ALL).chain(panics::ALL);
     let mut trials = Vec::new();
     for (index, scenario) in scenarios.enumerate() {
         let chosen = if full { boards.as_slice() } else { &boards[index % boards.len()..][..1] };

@@ -5,7 +5,7 @@ use super::Scenario;
 use super::lab::{Lab, Partition, overlay};
 use super::scenarios::finish;
 use super::shell::{command, power_off, prompt, wait};
-use super::{refusals, scenarios};
+use super::{refusals, scenarios, watchdog};
 use crate::config::Config;
 use crate::qemu::{self, BoardName};
 use crate::{pack, raspi, sdcard};
@@ -42,7 +42,7 @@ pub fn board() -> qemu::Options {
 /// Every scenario that runs on the board.
 pub fn chosen() -> impl Iterator<Item = &'static Scenario> {
     let shared = scenarios::ALL.iter().filter(|scenario| SHARED.contains(&scenario.name));
-    OWN.iter().chain(shared).chain(refusals::ALL)
+    OWN.iter().chain(watchdog::ALL).chain(shared).chain(refusals::ALL)
 }
 
 /// Every CPU leaves the spin table, however the board's CPUs happen to interleave.
@@ -148,7 +148,10 @@ const NOT_IN_QEMU: &[&str] = &[
 ];
 
 /// The board's tree with what `change` does to it.
-fn changed_tree(lab: &mut Lab, change: impl FnOnce(&mut Tree<'_>) -> Result<()>) -> Result<()> {
+///
+/// # Errors
+/// When there is no tree, or none of a board.
+pub fn changed_tree(lab: &mut Lab, change: impl FnOnce(&mut Tree<'_>) -> Result<()>) -> Result<()> {
     let blob = fs::read(raspi::tree(lab.project(), &lab.board)?)?;
     let mut tree = Tree::parse(&blob, "the board's tree").map_err(|problem| anyhow::anyhow!("{problem}"))?;
     change(&mut tree)?;

@@ -266,7 +266,7 @@ pub enum FaultKind {
 }
 
 impl Fault {
-    const fn decode(esr: u64) -> Self {
+    pub(super) const fn decode(esr: u64) -> Self {
         let code = bits(esr, 0, 6) as u8;
         let level = (code & 3) as i8;
         let kind = match code {

@@ -22,6 +22,29 @@ impl Display for Syndrome {
     }
 }
 
+/// The syndrome of an exception that EL2 took from itself, which shows in words.
+#[derive(Clone, Copy, Debug)]
+pub struct Own(pub Syndrome);
+
+impl Display for Own {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self(syndrome @ Syndrome { esr, far, .. }) = self;
+        // Classes of the same level as the handler's. FAR is an address of EL2's, and there is no other.
+        let what = match class(*esr) {
+            0x21 => "instruction abort",
+            0x25 if esr >> 6 & 1 == 1 => "data abort: store",
+            0x25 => "data abort: load",
+            _ => return syndrome.fmt(f),
+        };
+        write!(
+            f,
+            "{what} at {far:#x}: {} (ESR_EL2 {esr:#x}: class {:#04x})",
+            Fault::decode(*esr),
+            class(*esr)
+        )
+    }
+}
+
 /// SPSR_EL2 of an exit, which shows in words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pstate(pub u64);

@@ -7,7 +7,7 @@ mod describe;
 mod tests;
 
 pub use abort::{Access, DataAbort, Fault, FaultKind, InstructionAbort, Size};
-pub use describe::Pstate;
+pub use describe::{Own, Pstate};
 
 use crate::sysreg::Register;
 

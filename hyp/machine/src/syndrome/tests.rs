@@ -179,6 +179,27 @@ proptest! {
 }
 
 #[test]
+fn what_el2_did_itself_is_told_in_words() {
+    for (esr, words) in [
+        (
+            0x8600_0004,
+            "instruction abort at 0x10: translation fault, level 0 (ESR_EL2 0x86000004: class 0x21)",
+        ),
+        (
+            0x9600_0007,
+            "data abort: load at 0x10: translation fault, level 3 (ESR_EL2 0x96000007: class 0x25)",
+        ),
+        (
+            0x9600_004f,
+            "data abort: store at 0x10: permission fault, level 3 (ESR_EL2 0x9600004f: class 0x25)",
+        ),
+        (0x9a00_0000, "SP not aligned (ESR_EL2 0x9a000000: class 0x26, 32-bit instruction, ISS 0x0)"),
+    ] {
+        assert_eq!(Own(Syndrome { esr, far: 0x10, hpfar: 0 }).to_string(), words);
+    }
+}
+
+#[test]
 fn the_state_of_a_guest_is_told_in_words() {
     for (pstate, words) in [
         (0x3c5, "EL1, masked FIAD"),

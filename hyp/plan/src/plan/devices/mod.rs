@@ -134,7 +134,7 @@ fn hypervisors_own(board: &Board, tree: &Tree<'_>, policy: &Policy) -> Vec<NodeI
 }
 
 fn power_manager(tree: &Tree<'_>) -> Option<NodeId> {
-    tree.nodes().find(|node| node.is_compatible(POWER_MANAGER)).map(|node| node.id())
+    tree.nodes().find(|node| node.is_compatible(POWER_MANAGER) && node.is_available()).map(|node| node.id())
 }
 
 fn refused(spec: &Spec<'_>, name: &str, rule: impl Into<alloc::borrow::Cow<'static, str>>) -> Problem {
