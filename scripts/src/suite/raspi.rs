@@ -244,6 +244,23 @@ fn one_image(lab: &mut Lab) -> Result<()> {
     Ok(())
 }
 
+/// `--to` puts the same files into a folder, again and again, but never over another's settings.
+fn same_in_a_folder(lab: &Lab, options: sdcard::Options, files: &BTreeMap<String, Vec<u8>>) -> Result<()> {
+    let other = lab.file("boot/other", b"")?;
+    let folder = other.parent().context("a file is in a folder")?;
+    let options = sdcard::Options { output: None, to: Some(folder.into()), ..options };
+    for _ in 0..2 {
+        sdcard::make(lab.project(), &options)?;
+        for (name, bytes) in files {
+            ensure!(fs::read(folder.join(name))? == *bytes, "{name} is not as on the card");
+        }
+    }
+    fs::write(folder.join("config.txt"), "dtparam=audio=on\n")?;
+    let refused = sdcard::make(lab.project(), &options).err().context("another's config.txt was replaced")?;
+    ensure!(format!("{refused:#}").contains("did not write"), "{refused:#}");
+    Ok(())
+}
+
 /// A card's kernel, tree and bundle, read back from its file system, boot as the Pi's firmware would pass them:
 /// with `dtoverlay=` in the tree that libfdt merges.
 fn card(lab: &mut Lab, dtoverlay: bool) -> Result<()> {
@@ -251,8 +268,10 @@ fn card(lab: &mut Lab, dtoverlay: bool) -> Result<()> {
     let image = config.with_file_name("pi4.img");
     let options = sdcard::Options { config, output: Some(image.clone()), to: None, dtoverlay, dtb: None };
     sdcard::make(lab.project(), &options)?;
+    let files = sdcard::read(&File::open(&image)?)?;
+    same_in_a_folder(lab, options, &files)?;
     let mut paths = BTreeMap::new();
-    for (name, bytes) in sdcard::read(&File::open(&image)?)? {
+    for (name, bytes) in files {
         paths.insert(name.clone(), lab.file(&format!("card/{name}"), &bytes)?);
     }
     let path = |name: &str| paths.get(name).with_context(|| format!("the card has no {name}"));
