@@ -79,7 +79,7 @@ pub extern "C" fn start(tree: u64) -> ! {
     let Some(blob) = blob else {
         refuse_early(format_args!("the board's device tree is malformed"));
     };
-    power::find(&blob);
+    power::keep(blob);
     info!("Bulkhead {}", env!("CARGO_PKG_VERSION"));
     match boot(&blob, place) {
         Ok(system) => run(system),
@@ -111,7 +111,7 @@ fn boot(blob: &Blob<'_>, tree: Range<Hpa>) -> Result<&'static System, Refusal> {
     report::describe(&board, &plan);
 
     let controller = start_interrupt_controller(&board)?;
-    let (power, watchdog) = power::take(&plan)?;
+    let (power, watchdog) = power::take(board.psci, &plan)?;
     let physical_bits = world::physical_bits();
     let system = system::publish(System {
         cpus: list_cpus(&board, &plan, working),

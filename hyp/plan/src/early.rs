@@ -114,10 +114,12 @@ where
 /// How a node's properties say that PSCI is called (Linux's `arm/psci.yaml`), if that is what the node describes.
 /// Before version 0.2 each firmware had function numbers of its own.
 pub(crate) fn conduit<'t>(property: impl Fn(&str) -> Option<&'t [u8]>) -> Option<Conduit> {
+    // First what hardly any other node has.
+    let method = property("method")?;
     let available = property("status").is_none_or(|status| matches!(status, b"okay\0" | b"ok\0"));
     let standard =
         Strings::new(property("compatible")?).any(|name| matches!(name, "arm,psci-1.0" | "arm,psci-0.2"));
-    match property("method")? {
+    match method {
         b"smc\0" if standard && available => Some(Conduit::Smc),
         b"hvc\0" if standard && available => Some(Conduit::Hvc),
         _ => None,

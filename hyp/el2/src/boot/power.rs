@@ -22,11 +22,12 @@ struct Found {
     manager: Option<Range<Hpa>>,
 }
 
-static FOUND: Once<Found> = Once::new();
+/// The board's tree, in which it is looked up when it is needed.
+static TREE: Once<Blob<'static>> = Once::new();
 
-/// Looks up what powers the board off, before the whole board is read.
-pub fn find(tree: &Blob<'_>) {
-    FOUND.call_once(|| found(tree));
+/// Keeps the board's tree for an end before the whole board is read.
+pub fn keep(tree: Blob<'static>) {
+    TREE.call_once(|| tree);
 }
 
 fn found(tree: &Blob<'_>) -> Found {
@@ -52,7 +53,7 @@ pub fn firmware(psci: Option<Conduit>) -> Firmware {
 
 /// What powers the board off before there is a system: maps it when it is needed.
 pub fn early() -> Option<Power> {
-    let Found { firmware, manager } = *FOUND.get()?;
+    let Found { firmware, manager } = found(TREE.get()?);
     Some(power(firmware, manager.and_then(|registers| map(registers).ok())))
 }
 
@@ -63,9 +64,8 @@ fn map(registers: Range<Hpa>) -> Result<PowerManager, Refusal> {
 /// What powers the board off from now on, and the board's watchdog if the hypervisor is to run it. A power manager that
 /// the plan gives to a partition is that partition's, watchdog and all, and a board without PSCI then waits instead of
 /// going off. Else its watchdog is stopped, should the firmware have started it: nobody would keep it from biting.
-pub fn take(plan: &Plan) -> Result<(Power, Option<BoardWatchdog>), Refusal> {
-    let Found { firmware, manager } =
-        FOUND.get().copied().unwrap_or(Found { firmware: Firmware::None, manager: None });
+pub fn take(psci: Option<Conduit>, plan: &Plan) -> Result<(Power, Option<BoardWatchdog>), Refusal> {
+    let manager = TREE.get().and_then(early::power_manager);
     let given = |registers: &Range<Hpa>| {
         let mut devices = plan.partitions.iter().flat_map(|partition| &partition.devices);
         devices.any(|device| device.registers.iter().any(|(_, pages)| pages.overlaps(registers)))
@@ -76,7 +76,7 @@ pub fn take(plan: &Plan) -> Result<(Power, Option<BoardWatchdog>), Refusal> {
     }
     let watchdog =
         manager.zip(plan.policy.watchdog).map(|(manager, seconds)| BoardWatchdog::new(manager, seconds));
-    Ok((power(firmware, manager), watchdog))
+    Ok((power(firmware(psci), manager), watchdog))
 }
 
 /// Powers the board off while translation is off.
