@@ -313,6 +313,26 @@ fn low_memory_is_left_to_those_who_need_it() {
     assert!(end("memory = <0x0 0x10000000>; identity-mapped; devices = \"/emmc2bus/mmc@7e340000\";") <= GIB);
 }
 
+/// Each partition has the PMUs' interrupts of its own CPUs, in the order of its vCPUs.
+#[test]
+fn counters_interrupt_the_cpus_that_they_count_on() {
+    const MEMORY: &str = "memory = <0x0 0x40000000 0x0 0x200000>;";
+    let second = format!(
+        "two {{ compatible = \"bulkhead,partition\"; cpus = <3 1>; kernel = \"ticker\"; {MEMORY} }};"
+    );
+    let planned = plan(&partition(MEMORY).replacen("one {", &format!("{second} one {{"), 1)).unwrap();
+    for (partition, spis) in planned.plan.partitions.iter().zip([&[19_u32, 17][..], &[16]]) {
+        let blob = &partition.tree.blob;
+        let tree = Tree::parse(blob, "guest").unwrap();
+        let pmu = tree.by_path("/pmu").unwrap();
+        let cells: Vec<u32> = spis.iter().flat_map(|spi| [0, *spi, 4]).collect();
+        assert_eq!(pmu.cells("interrupts").collect::<Vec<_>>(), cells);
+        let affine = pmu.cells("interrupt-affinity").map(|phandle| tree.by_phandle(phandle).unwrap().path());
+        let cpus: Vec<_> = (0..spis.len()).map(|cpu| format!("/cpus/cpu@{cpu}")).collect();
+        assert_eq!(affine.collect::<Vec<_>>(), cpus);
+    }
+}
+
 /// EMMC2 reaches the first gigabyte; GENET, on another bus, all of it.
 #[test]
 fn a_bus_masters_owner_has_memory_that_it_reaches() {

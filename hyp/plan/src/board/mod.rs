@@ -33,7 +33,7 @@ pub struct Board {
     /// The generic timer's interrupts.
     pub timer: Timer,
     /// The PMU's private interrupt and the last cell of its specifier, without the GICv2's CPU mask. None where
-    /// each CPU has a shared one, which `/pmu` gives as a device.
+    /// each CPU has a shared one: those are devices of the partitions.
     pub counters: Option<(IntId, u32)>,
     /// The console that `/chosen/stdout-path` names, if it can be driven.
     pub console: Option<Console>,

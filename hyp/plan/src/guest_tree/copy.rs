@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use super::{Guest, shared, wide};
 use crate::error::Problem;
-use crate::plan::Device;
+use crate::plan::{Device, is_counters};
 use crate::sorted::Map;
 use crate::tree::{Node, NodeId, Tree, base_name};
 
@@ -73,7 +73,10 @@ impl<'c, 'g, 'a> Copier<'c, 'g, 'a, 'g> {
 
     pub(super) fn devices(&mut self) {
         for device in self.guest.devices {
-            self.device(device);
+            // That of the PMUs names the board's CPUs, and is written anew.
+            if !is_counters(self.guest.tree.node(device.node)) {
+                self.device(device);
+            }
         }
     }
 

@@ -15,11 +15,13 @@ use bulkhead_types::{CpuIndex, IntId, Ipa, PAGE_SIZE, Range, Trigger, VcpuId};
 use crate::board::Board;
 use crate::error::Problem;
 use crate::partition::Access;
-use crate::plan::{Device, GuestGic, GuestUart, Memory};
-use crate::tree::{NodeId, Tree};
+use crate::plan::{Device, GuestGic, GuestUart, Memory, is_counters};
+use crate::tree::{Node, NodeId, Tree};
 
 const GIC_PHANDLE: u32 = 1;
 const UART_CLOCK_PHANDLE: u32 = 2;
+/// Above those of what is copied from the board.
+const FIRST_CPU_PHANDLE: u32 = 0x1000_0000;
 
 /// The rate that a PL011's registers count from; a virtual one ignores it.
 const UART_CLOCK: u32 = 24_000_000;
@@ -238,8 +240,12 @@ impl Guest<'_, '_> {
         }
     }
 
-    /// The PMU, where its interrupt is a private one: a guest has the counters themselves.
+    /// The PMU: a guest has the counters themselves. Its interrupt is a private one, or there is one for each CPU.
     fn counters(&self, tree: &mut Tree<'_>) {
+        let shared = self.devices.iter().find(|device| is_counters(self.tree.node(device.node)));
+        if let Some(device) = shared {
+            return self.shared_counters(tree, &device.interrupts);
+        }
         let Some((id, flags)) = self.board.counters else { return };
         // Given as a device, its node is copied.
         if self.devices.iter().flat_map(|device| &device.interrupts).any(|(given, _)| *given == id) {
@@ -248,6 +254,21 @@ impl Guest<'_, '_> {
         let node = tree.add_node(NodeId::ROOT, "pmu");
         tree.set_string(node, "compatible", "arm,armv8-pmuv3");
         tree.set_cells(node, "interrupts", &self.private(id, flags));
+    }
+
+    /// The PMU with an interrupt for each vCPU, in their order.
+    fn shared_counters(&self, tree: &mut Tree<'_>, interrupts: &[(IntId, Trigger)]) {
+        let cpus: Vec<NodeId> =
+            tree.by_path("/cpus").iter().flat_map(Node::children).map(|cpu| cpu.id()).collect();
+        let phandles: Vec<u32> = (FIRST_CPU_PHANDLE..).take(cpus.len()).collect();
+        for (cpu, phandle) in cpus.into_iter().zip(&phandles) {
+            tree.set_cells(cpu, "phandle", &[*phandle]);
+        }
+        let node = tree.add_node(NodeId::ROOT, "pmu");
+        tree.set_string(node, "compatible", "arm,armv8-pmuv3");
+        let cells: Vec<u32> = interrupts.iter().flat_map(|(id, trigger)| shared(*id, *trigger)).collect();
+        tree.set_cells(node, "interrupts", &cells);
+        tree.set_cells(node, "interrupt-affinity", &phandles);
     }
 
     /// A specifier for a private interrupt; a GICv2's has the mask of its CPUs in bits 15:8.

@@ -99,7 +99,30 @@ pub(super) fn assign(
             *devices = rest.devices;
         }
     }
+    counters(inputs, specs, cpus, &mut owned);
     Assigned { owned, not_primarys }
+}
+
+/// Where the PMUs have shared interrupts, one for each CPU (`interrupt-affinity`, Linux's `arm/pmu.yaml`), each partition
+/// has those of its own CPUs, in the order of its vCPUs. The primary one finds them in its own tree.
+fn counters(inputs: &Inputs<'_, '_>, specs: &[Spec<'_>], cpus: &[Vec<CpuIndex>], owned: &mut [Vec<Device>]) {
+    let node = inputs.tree.root().children().find(|node| is_counters(*node) && node.is_available());
+    let Some(node) = node.filter(|node| !owned.iter().flatten().any(|device| device.node == node.id()))
+    else {
+        return;
+    };
+    for ((spec, cpus), devices) in specs.iter().zip(cpus).zip(owned) {
+        let of = |cpu| rest::own_interrupts(node, inputs.board, core::slice::from_ref(cpu));
+        let interrupts: Vec<(IntId, Trigger)> = cpus.iter().flat_map(of).collect();
+        if !spec.primary && interrupts.len() == cpus.len() {
+            devices.push(Device { path: node.path(), node: node.id(), registers: Vec::new(), interrupts });
+        }
+    }
+}
+
+/// Whether a node describes PMUs with an interrupt for each CPU.
+pub(crate) fn is_counters(node: Node<'_, '_>) -> bool {
+    node.has("interrupt-affinity") && node.strings("compatible").any(|name| name.ends_with("-pmu"))
 }
 
 /// The devices that partitions name.

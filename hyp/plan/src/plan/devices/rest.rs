@@ -142,7 +142,7 @@ fn device(
 
 /// The interrupts that go straight to the GIC, without those that stand for CPUs of others
 /// (`interrupt-affinity`, Linux's `arm/pmu.yaml`).
-fn own_interrupts(node: Node<'_, '_>, board: &Board, cpus: &[CpuIndex]) -> Vec<(IntId, Trigger)> {
+pub(super) fn own_interrupts(node: Node<'_, '_>, board: &Board, cpus: &[CpuIndex]) -> Vec<(IntId, Trigger)> {
     let all = interrupts(node).unwrap_or_default();
     if !node.has("interrupt-affinity") {
         return all;
