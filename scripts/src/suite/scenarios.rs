@@ -48,7 +48,8 @@ fn demo(lab: &mut Lab) -> Result<()> {
     let session = play::parse(&fs::read_to_string(&path)?)?;
     let mut machine = lab.boot_bundle(Some(&pack::pack(lab.project(), &config)?))?;
     player::play(&mut machine, &session, "demo.play")?;
-    book::demo_in_readme(lab, &machine)
+    // The page shows the virt board.
+    if lab.board.board == BoardName::QemuVirt { book::demo_in_readme(lab, &machine) } else { Ok(()) }
 }
 
 /// A minute of work for every CPU, and of messages between them.

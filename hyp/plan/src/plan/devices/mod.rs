@@ -106,6 +106,9 @@ pub(super) fn assign(
 /// Where the PMUs have shared interrupts, one for each CPU (`interrupt-affinity`, Linux's `arm/pmu.yaml`), each partition
 /// has those of its own CPUs, in the order of its vCPUs. The primary one finds them in its own tree.
 fn counters(inputs: &Inputs<'_, '_>, specs: &[Spec<'_>], cpus: &[Vec<CpuIndex>], owned: &mut [Vec<Device>]) {
+    if inputs.board.counters.is_some() {
+        return;
+    }
     let node = inputs.tree.root().children().find(|node| is_counters(*node) && node.is_available());
     let Some(node) = node.filter(|node| !owned.iter().flatten().any(|device| device.node == node.id()))
     else {
