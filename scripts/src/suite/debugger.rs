@@ -168,6 +168,7 @@ fn digits(bytes: &[u8]) -> String {
 
 /// A number whose lowest byte comes first.
 fn number_of(digits: &str) -> Result<u64> {
+    ensure!(matches!(digits.len(), 2 | 4 | 8 | 16), "no number: {digits}");
     let number = u64::from_str_radix(digits, 16).with_context(|| format!("no number: {digits}"))?;
     Ok(number.swap_bytes() >> (64 - 4 * digits.len()))
 }
