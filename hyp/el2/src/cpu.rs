@@ -205,8 +205,8 @@ pub extern "C" fn idle() -> ! {
             partition.depart_if_ending(system, vcpu);
             partition.enter_if_started(guest);
         }
-        // Interrupts are masked at EL2, and a pending one still ends the wait (Arm ARM, D1.7.2). The
-        // barrier lets stores that others wait for complete before this CPU sleeps.
+        // Interrupts are masked at EL2, and a pending one still ends the wait, as HCR_EL2 sends it to EL2 (Arm ARM,
+        // "WFI wake-up events"; `init_el2`). The barrier lets stores that others wait for complete before this CPU sleeps.
         dsb_sy();
         // SAFETY: waits, and touches nothing.
         unsafe { core::arch::asm!("wfi", options(nostack, preserves_flags)) };

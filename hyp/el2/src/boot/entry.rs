@@ -124,7 +124,8 @@ invalidate_image:
 
     // What both kinds of CPU need before anything else at EL2. Clobbers x9.
 init_el2:
-    mov     x9, #(1 << 31)              // HCR_EL2.RW: EL1 is AArch64; E2H and TGE off
+    mov     x9, #0x38                   // HCR_EL2.AMO, IMO, FMO: what is masked at EL2 ends its WFI
+    orr     x9, x9, #(1 << 31)          // RW: EL1 is AArch64; E2H and TGE off
     msr     hcr_el2, x9
     msr     tpidr_el2, xzr              // no `Cpu` yet
     mov     x9, #0x37ff                 // CPTR_EL2: its RES1 bits and TFP; EL2 uses no FP registers
