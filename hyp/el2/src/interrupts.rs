@@ -264,6 +264,9 @@ fn keep(
 ) {
     controller.deactivate_acknowledged(acknowledged);
     if id == KICK {
+        // What the sender stored before the kick is read after the acknowledgement: nothing else orders loads behind
+        // the read of GICC_IAR (Arm ARM, B2.3).
+        core::sync::atomic::fence(Ordering::Acquire);
         if crate::panic::is_panicking() {
             crate::panic::halt_cpu();
         }

@@ -111,6 +111,8 @@ fn end(guest: &Guest, ending: Ending) -> ! {
 fn wait_for_wake_up(guest: &'static Guest) {
     /// ISR_EL1.A: a physical SError is pending, masked at EL2.
     const SERROR: u64 = 1 << 8;
+    /// HCR_EL2.VSE: the guest's own is.
+    const VIRTUAL_SERROR: u64 = 1 << 8;
     loop {
         if guest.partition.must_leave() {
             guest.partition.leave(guest.system, guest.vcpu);
@@ -118,7 +120,10 @@ fn wait_for_wake_up(guest: &'static Guest) {
         let is_pending = with_controller!(guest.system, |controller| {
             (0..controller.list_registers()).any(|n| ListRegister(controller.read_list(n)).is_pending())
         });
-        if is_pending || read_register!("isr_el1") & SERROR != 0 {
+        if is_pending
+            || read_register!("isr_el1") & SERROR != 0
+            || read_register!("hcr_el2") & VIRTUAL_SERROR != 0
+        {
             return;
         }
         dsb_sy();
