@@ -214,20 +214,27 @@ fn skip_access(esr: u64) {
     if pstate & AARCH32 == 0 {
         return skip(pstate, 4);
     }
+    let length = if esr & 1 << 25 != 0 { 4 } else { 2 };
     // SAFETY: how the guest goes on is the guest's affair.
-    unsafe { write_register!("spsr_el2", advance_it(pstate)) };
-    skip(read_register!("spsr_el2"), if esr & 1 << 25 != 0 { 4 } else { 2 });
+    unsafe {
+        write_register!("spsr_el2", advance_it(pstate) & !SINGLE_STEP);
+        write_register!("elr_el2", read_register!("elr_el2").wrapping_add(length));
+    }
 }
+
+/// PSTATE.SS and PSTATE.BTYPE, which a completed instruction clears (Arm ARM, "Software Step exceptions"; "PSTATE.BTYPE").
+const SINGLE_STEP: u64 = 1 << 21;
+const BRANCH_TYPE: u64 = 0b11 << 10;
 
 #[inline(always)]
 fn skip(pstate: u64, length: u64) {
-    // A completed instruction is one step (Arm ARM, D2.12.5): PSTATE.SS falls with it.
-    const SINGLE_STEP: u64 = 1 << 21;
+    // Both and what lies between them, mostly zeros: one instruction tests them all.
+    const AROUND: u64 = (SINGLE_STEP << 1) - (1 << 10);
     // SAFETY: where EL2 returns to is the guest's affair.
     unsafe {
         write_register!("elr_el2", read_register!("elr_el2").wrapping_add(length));
-        if pstate & SINGLE_STEP != 0 {
-            write_register!("spsr_el2", pstate & !SINGLE_STEP);
+        if pstate & AROUND != 0 {
+            write_register!("spsr_el2", pstate & !(SINGLE_STEP | BRANCH_TYPE));
         }
     }
 }
