@@ -151,7 +151,8 @@ impl Partition {
             *watchdog.device.lock() = watchdog::Watchdog::new();
         }
         console::flush(self.id);
-        self.tell_held_back(self.limiter.lock().held_back());
+        let held_back = self.limiter.lock().held_back();
+        self.tell_held_back(held_back);
         match self.again(ending) {
             Again::At(due) => {
                 console::line(format_args!("{}: restarts", self.name));
