@@ -336,6 +336,11 @@ fn counters_interrupt_the_cpus_that_they_count_on() {
         let cpus: Vec<_> = (0..spis.len()).map(|cpu| format!("/cpus/cpu@{cpu}")).collect();
         assert_eq!(affine.collect::<Vec<_>>(), cpus);
     }
+    // The primary partition has the board's node itself, and still only its own CPUs' interrupts.
+    let primary = partition("primary; memory = <0x1 0x0 0x0 0x4000000>;").replace("ticker", "debian-12");
+    let planned = plan(&primary.replacen("one {", &format!("{second} one {{"), 1)).unwrap();
+    let tree = Tree::parse(&planned.plan.partitions[0].tree.blob, "guest").unwrap();
+    assert_eq!(tree.by_path("/pmu").unwrap().cells("interrupts").collect::<Vec<_>>(), [0, 19, 4, 0, 17, 4]);
 }
 
 /// EMMC2 reaches the first gigabyte; GENET, on another bus, all of it.

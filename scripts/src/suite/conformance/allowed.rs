@@ -80,7 +80,8 @@ pub const ALLOWED: &[Allowed] = &[
     any(MAX, "read S3_0_C0_C4_5", HIDDEN), // ID_AA64SMFR0_EL1
     bits(MAX, "read S3_0_C0_C5_0", fields(&[60]), HIDDEN), // ID_AA64DFR0_EL1: HPMN0
     bits(".* (cortex-a57|cortex-a72|neoverse-n1|max)", "read S3_0_C0_C7_0", fields(&[0, 32, 36, 40, 56, 60]), HIDDEN), // ID_AA64MMFR0_EL1
-    bits(".* (neoverse-n1|cortex-a76|max)", "read S3_0_C0_C7_1", fields(&[4, 8, 28, 32, 40]), HIDDEN), // ID_AA64MMFR1_EL1
+    bits(".* (neoverse-n1|cortex-a76|max)", "read S3_0_C0_C7_1", fields(&[4, 8, 16, 28, 32, 40]), HIDDEN), // ID_AA64MMFR1_EL1
+    any(".* (neoverse-n1|cortex-a76|max)", "((read|write) )?S3_0_C10_C4_[01237]( <- .*)?", "LORegions are ranges of physical addresses"),
     bits(MAX, "read S3_0_C0_C7_2", fields(&[24, 40, 56]), HIDDEN), // ID_AA64MMFR2_EL1: NV, FWB, EVT
     any(MAX, "(read|write) S3_[03]_C13_C0_7", "SCXTNUM: CSV2 is shown as 1, without software context numbers"),
     any(MAX, "(read|write) S3_0_C1_C2_4", "SMPRI_EL1: SME is hidden"),
@@ -116,8 +117,6 @@ pub const ALLOWED: &[Allowed] = &[
     any(V3, "device: (pair|pair, post-indexed|stored by a pair)", "QEMU makes one access of 64 bits, which this register has not, of a pair of words"),
     any(ALL, "EL0: A32: (load with write-back|pair) from a device", "instructions of AArch32 are not decoded; in AArch64 they are"),
     any(ALL, "SMC with a number that is none.*", "an SMC is UNDEFINED where there is no EL3, and a call of ours"),
-
-    any(PI, "PMU: (INTID|IAR|pending).*", "the PMU has shared interrupts there, which the primary partition alone gets"),
 
     // Calls.
     any(PI, "(second CPU|active on a CPU that is off).*", "QEMU's Raspberry Pi 4 has no firmware that serves PSCI"),

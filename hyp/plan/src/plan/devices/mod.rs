@@ -110,10 +110,11 @@ fn counters(inputs: &Inputs<'_, '_>, specs: &[Spec<'_>], cpus: &[Vec<CpuIndex>],
         return;
     }
     let node = inputs.tree.root().children().find(|node| is_counters(*node) && node.is_available());
-    let Some(node) = node.filter(|node| !owned.iter().flatten().any(|device| device.node == node.id()))
-    else {
-        return;
+    let claimed = |node: Node<'_, '_>| {
+        let others = specs.iter().zip(&*owned).filter(|(spec, _)| !spec.primary);
+        others.flat_map(|(_, devices)| devices).any(|device| device.node == node.id())
     };
+    let Some(node) = node.filter(|node| !claimed(*node)) else { return };
     for ((spec, cpus), devices) in specs.iter().zip(cpus).zip(owned) {
         let of = |cpu| rest::own_interrupts(node, inputs.board, core::slice::from_ref(cpu));
         let interrupts: Vec<(IntId, Trigger)> = cpus.iter().flat_map(of).collect();
