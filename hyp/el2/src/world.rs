@@ -127,7 +127,7 @@ pub fn reset() {
             clear!("s3_4_c5_c2_3" "s3_4_c12_c1_1");
         }
         if features.limited_ordering {
-            clear!("s3_0_c10_c4_3"); // LORC_EL1
+            clear!("s3_0_c10_c4_3"); // LORC_EL1: no LORegions
         }
         write_register!("sctlr_el1", SCTLR_EL1);
         clear!(

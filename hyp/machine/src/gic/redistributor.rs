@@ -38,8 +38,8 @@ impl<H: Hardware> Local<'_, H> {
                 }
                 _ => 0,
             },
-            (None, AccessSize::Word) => self.read_rd_base(owner, offset),
-            (None, AccessSize::Double) if offset == 8 => self.redistributor_type(owner),
+            (None, AccessSize::Word) => self.read_rd_base(target.owner, offset),
+            (None, AccessSize::Double) if offset == 8 => self.redistributor_type(target.owner),
             _ => 0,
         })
     }
@@ -90,7 +90,7 @@ impl<H: Hardware> Local<'_, H> {
                 }
             }
             (None, AccessSize::Word) if offset == 0x14 => {
-                if let Some(vcpu) = self.gic.vcpu(owner) {
+                if let Some(vcpu) = self.gic.vcpu(target.owner) {
                     vcpu.asleep.store(value & PROCESSOR_SLEEP != 0, Relaxed);
                 }
             }

@@ -274,6 +274,7 @@ impl<H: Hardware> Local<'_, H> {
     pub(super) fn message(&self, value: u64, set: bool) {
         let Some(id) = IntId::new(value as u32 & 0x1fff).filter(|id| !id.is_private()) else { return };
         let Some(target) = self.word(id.get() >> 5) else { return };
+        let Some(id) = target.id(id.get() & 31) else { return };
         let mask = bit(id.get()) & target.valid;
         if has(&target.bank.owned, mask) || has(&target.bank.edge, mask) {
             if set { self.set_pending(&target, mask) } else { self.clear_pending(&target, mask) }

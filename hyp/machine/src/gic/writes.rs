@@ -231,9 +231,11 @@ impl<H: Hardware> Local<'_, H> {
             let physical = Bits(bits & owned).filter_map(|number| target.id(number));
             physical.for_each(|id| self.hw.clear_pending(self.id(), id));
         }
-        if let Some(owner) = self.gic.vcpu(target.owner).filter(|_| target.owner != self.me) {
+        // GICv2 has registers of their own for SGIs, and no way to others' private interrupts.
+        let has_inbox = target.is_private() && self.gic.version == Version::V3;
+        if let Some(owner) = self.gic.vcpu(target.owner).filter(|_| has_inbox) {
             owner.inbox.fetch_and(!bits, SeqCst);
-            if !owner.on.load(SeqCst) {
+            if target.owner != self.me && !owner.on.load(SeqCst) {
                 // Nothing is in its list registers, and what comes from now on is to stay.
                 bank.ask(&bank.drop_pending, &bank.raise, bits & owned);
                 return;

@@ -8,7 +8,7 @@
 
 /// HCR_EL2 (Arm ARM). E2H and TGE are 0: EL2 is not a host.
 pub const HCR_EL2: u64 =
-    VM | SWIO | FMO | IMO | AMO | TID1 | TID3 | TSC | TIDCP | RW | TERR | APK | API | TID5;
+    VM | SWIO | FMO | IMO | AMO | TID1 | TID3 | TSC | TIDCP | RW | TLOR | TERR | APK | API | TID5;
 
 /// Stage 2 translation.
 const VM: u64 = 1 << 0;
@@ -30,6 +30,8 @@ const TSC: u64 = 1 << 19;
 const TIDCP: u64 = 1 << 20;
 /// EL1 is AArch64.
 const RW: u64 = 1 << 31;
+/// LORegions' registers trap: they hold physical addresses.
+const TLOR: u64 = 1 << 35;
 /// Error records trap: those of a cluster's shared caches are reached through the same registers.
 const TERR: u64 = 1 << 36;
 /// Pointer authentication's keys do not trap.
@@ -58,7 +60,7 @@ pub const fn cptr_el2(has_sve: bool) -> u64 {
     TAM | TTA | TSM | RES1 | if has_sve { 0 } else { TZ }
 }
 
-/// MDCR_EL2: every event counter is the guest's (HPMN) and none counts at EL2 (HPMD, HCCD);
+/// MDCR_EL2: every event counter is the guest's (HPMN) and none counts at EL2 (HPMD, HCCD), from FEAT_PMUv3p1 on;
 /// statistical profiling, trace filter and trace buffer trap (TPMS, TTRF, E2PB and E2TB 0); debug does not.
 ///
 /// `counters` is PMCR_EL0.N, `pmu_version` and `trace_filter` are ID_AA64DFR0_EL1's PMUVer and TraceFilt.

@@ -73,7 +73,7 @@ pub const CONTROLS: &[Control] = controls! {
     "TGE E2H"                  Off "EL2 as a host" Given "EL1 is the guest's kernel";
     "RW"                       On  "AArch64 at EL1" Given "AArch32 at EL0 only";
     "CD ID"                    Off "no cacheable stage 2" Given "caches are the guest's to turn on";
-    "TLOR"                     Off "LORegions" Given "the CPU is the guest's alone";
+    "TLOR"                     On  "LORegions" Undefined "they are ranges of physical addresses";
     "TERR"                     On  "error records" Empty "some are those of caches that several CPUs share";
     "TEA"                      Off "synchronous external aborts" Given "go to EL1, as on the board";
     "APK API"                  On  "pointer authentication is not trapped" Given "the keys are the guest's";
@@ -121,7 +121,7 @@ pub const CONTROLS: &[Control] = controls! {
     "HPMN"                     Varies "counters of EL1 and EL0" Given "PMCR_EL0.N: all of them";
     "TPMCR TPM"                Off "PMU" Given "with its interrupt, where that is a private one";
     "HPME HLP HPMFZO HPMFZS PMEE" Off "EL2's own counters, and the PMU's exceptions" Given "there are no such counters";
-    "HPMD HCCD"                On  "counting at EL2" Given "a guest counts itself";
+    "HPMD HCCD"                On  "counting at EL2" Given "a guest counts itself; before FEAT_PMUv3p1 also EL2, if it asks for it";
     "TDE TDA TDOSA TDRA TDCC"  Off "debug exceptions and registers, OS lock" Given "self-hosted debug is the guest's";
     "EBWE"                     Off "more than 16 breakpoints (MDSELR_EL1)" Undefined "ID_AA64DFR0_EL1.DebugVer is shown as 8.8";
     "EnSTEPOP"                 Off "MDSTEPOP_EL1" Undefined "hidden";

@@ -234,7 +234,7 @@ pub const ID_REGISTERS: &[IdRegister] = &[
         hide("VMIDBits", 4, EL2),
         hide("VH", 8, EL2),
         keep("HPDS", 12),
-        keep("LO", 16),
+        hide("LO", 16, "LORegions are ranges of physical addresses"),
         keep("PAN", 20),
         keep("SpecSEI", 24),
         hide("XNX", 28, EL2),

@@ -205,7 +205,7 @@ fn the_physical_address_range_is_never_more_than_stage_2s() {
 #[test]
 fn the_controls_are_what_the_table_relies_on() {
     use configuration::{HCR_EL2, cptr_el2, mdcr_el2};
-    assert_eq!(HCR_EL2, 0x0400_0310_801d_003b);
+    assert_eq!(HCR_EL2, 0x0400_0318_801d_003b);
     assert_eq!(cptr_el2(true), 0x4010_32ff);
     assert_eq!(cptr_el2(false), 0x4010_33ff);
     // cortex-a72: PMUv3, 6 counters, no profiling, no trace filter.

@@ -160,8 +160,8 @@ pub const TRAPS: &[Row] = &[
     undefined("system PMU", many(2, is(3), is(9), CR, OP), "MDCR_EL2.EnSPM = 0", SPMU),
     undefined("system PMU", many(2, is(3), is(14), CR, OP), "MDCR_EL2.EnSPM = 0", SPMU),
     undefined("SPMSCR_EL1", one(2, 7, 9, 14, 7), "MDCR_EL2.EnSPM = 0", SPMU),
-    given("PMU", many(3, is(3), is(9), Span(12, 14), OP), "MDCR_EL2.TPM = TPMCR = 0, HPMN = PMCR_EL0.N", "the counters are the CPU's; they do not count at EL2"),
-    given("PMU event counters", many(3, is(3), is(14), Span(8, 15), OP), "MDCR_EL2.TPM = 0", "the counters are the CPU's; they do not count at EL2"),
+    given("PMU", many(3, is(3), is(9), Span(12, 14), OP), "MDCR_EL2.TPM = TPMCR = 0, HPMN = PMCR_EL0.N", "the counters are the CPU's; at EL2 they stand still from FEAT_PMUv3p1 on"),
+    given("PMU event counters", many(3, is(3), is(14), Span(8, 15), OP), "MDCR_EL2.TPM = 0", "the counters are the CPU's; at EL2 they stand still from FEAT_PMUv3p1 on"),
     given("PMINTENSET_EL1, PMINTENCLR_EL1, PMMIR_EL1", many(3, is(0), is(9), is(14), Span(1, 6)), "MDCR_EL2.TPM = 0", OWN_CPU),
 
     // Debug and trace.
@@ -248,5 +248,10 @@ pub const TRAPS: &[Row] = &[
         verdict: Verdict::Empty,
         reason: "some records are those of caches that several CPUs share: a guest finds none (ERRIDR_EL1.NUM = 0)",
     },
-    given("LORegions", many(3, is(0), is(10), is(4), OP), "HCR_EL2.TLOR = 0", OWN_CPU),
+    undefined(
+        "LORegions",
+        many(3, is(0), is(10), is(4), OP),
+        "HCR_EL2.TLOR = 1",
+        "they are ranges of physical addresses",
+    ),
 ];

@@ -154,6 +154,10 @@ impl Pair {
             Step::ClearPending => {
                 self.set_bit(cpu, owner, CLEAR_PENDING, id);
                 self.model.get(owner, id).latch = false;
+                // Another vCPU carries it out when the kick reaches it; an SGI that it sends itself before is lost with it.
+                if owner != cpu {
+                    self.machine.settle();
+                }
             }
             Step::SetActive if self.activate => {
                 self.set_bit(cpu, owner, SET_ACTIVE, id);
@@ -407,4 +411,11 @@ proptest! {
         run(V3, 2, lists, true, &ops);
         run(V2, 2, lists, true, &ops);
     }
+}
+
+/// An SGI that is still on its way is no longer pending either once its receiver has cleared it.
+#[test]
+fn a_cleared_sgi_does_not_arrive() {
+    let op = |step, cpu, owner| Op { step, cpu, owner, id: 1, settle: false };
+    run(V3, 3, 4, false, &[op(Step::Sgi(1), 0, 0), op(Step::ClearPending, 1, 1)]);
 }
