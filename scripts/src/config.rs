@@ -5,6 +5,7 @@ use crate::check::compile;
 use anyhow::{Context, Result, bail, ensure};
 use dtoolkit::fdt::Fdt;
 use dtoolkit::{Node, Property};
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
@@ -156,6 +157,31 @@ pub fn image_references(overlay: &Overlay) -> Result<Vec<Result<ImageReference>>
     Ok(references)
 }
 
+/// The partitions that are disabled once all overlays have been applied: they need no image.
+#[must_use]
+pub fn disabled(overlays: &[Overlay]) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for overlay in overlays {
+        if let Ok(tree) = Fdt::new(&overlay.blob) {
+            note_status(tree.root(), false, &mut names);
+        }
+    }
+    names
+}
+
+fn note_status(node: impl Node, in_partitions: bool, disabled: &mut BTreeSet<String>) {
+    let name = node.name().as_ref().to_owned();
+    if in_partitions && let Some(status) = node.property("status") {
+        match status.value() {
+            b"okay\0" | b"ok\0" => _ = disabled.remove(&name),
+            _ => _ = disabled.insert(name.clone()),
+        }
+    }
+    for child in node.children() {
+        note_status(child, name == "partitions", disabled);
+    }
+}
+
 /// A partition is told by its `compatible`, or by its place under `partitions`: an overlay may add to one
 /// that another overlay describes.
 fn collect(node: impl Node, in_partitions: bool, references: &mut Vec<Result<ImageReference>>) {
@@ -212,6 +238,15 @@ mod tests {
         found.sort_by(|one, other| one.image.cmp(&other.image));
         let found: Vec<_> = found.iter().map(|it| (&*it.partition, &*it.property, &*it.image)).collect();
         assert_eq!(found, [("a", "kernel", "k"), ("b", "kernel", "k2"), ("a", "ramdisk", "r")]);
+    }
+
+    #[test]
+    fn the_last_overlay_says_whether_a_partition_is_disabled() {
+        let status =
+            |name, status| overlay(node("partitions", &[], vec![node(name, &[("status", status)], vec![])]));
+        let overlays =
+            [status("a", "disabled"), status("b", "disabled"), status("a", "okay"), status("c", "okay")];
+        assert_eq!(disabled(&overlays), BTreeSet::from(["b".to_owned()]));
     }
 
     #[test]

@@ -3,8 +3,9 @@
 
 use crate::console::{Event, HYPERVISOR, clean};
 use anstyle::{AnsiColor, Style};
+use anyhow::{Context, Result};
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{ErrorKind, Write, stdout};
 use std::time::Duration;
 
 /// Someone who is shown the console.
@@ -189,6 +190,18 @@ impl<W: Write + Send> Display for Lines<W> {
             self.timed = false;
             let _ = self.line(Duration::ZERO);
         }
+    }
+}
+
+/// Prints an answer to standard output. Ends this program, and well, if whoever reads has heard enough, as `head` has.
+///
+/// # Errors
+/// When it cannot be written for another reason.
+pub fn print(text: &str) -> Result<()> {
+    let mut out = stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
+        written => written.context("cannot print"),
     }
 }
 

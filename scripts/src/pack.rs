@@ -106,9 +106,13 @@ fn complete(project: &Project, folder: &Path, files: &[PathBuf]) -> Result<Gathe
 #[must_use]
 pub fn gather(project: &Project, folder: &Path, overlays: Vec<Overlay>) -> Gathered {
     let (mut images, mut missing) = (Images::new(), Vec::<(ImageReference, anyhow::Error)>::new());
+    let disabled = config::disabled(&overlays);
     for overlay in &overlays {
         // An overlay that cannot be read has images for nobody: the plan says what is wrong with it.
         for reference in config::image_references(overlay).into_iter().flatten().flatten() {
+            if disabled.contains(&reference.partition) {
+                continue;
+            }
             let known = |(other, _): &(ImageReference, _)| other.image == reference.image;
             if images.contains_key(&reference.image) || missing.iter().any(known) {
                 continue;

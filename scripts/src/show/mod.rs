@@ -9,6 +9,7 @@ pub(crate) use table::Table;
 mod view;
 
 use crate::check::{self, Examined};
+use crate::display;
 use crate::project::{Project, write_whole};
 use crate::qemu;
 use anyhow::{Context, Result, bail, ensure};
@@ -54,13 +55,13 @@ pub fn show(project: &Project, options: &Options) -> Result<bool> {
     if let Some(file) = &options.svg {
         write_whole(file, picture::draw(&view).as_bytes())?;
     }
-    if let Some(name) = &options.guest_dts {
-        print!("{}", guest_source(planned, name)?);
-    } else if options.json {
-        println!("{:#}", json::value(&view));
-    } else if options.svg.is_none() {
-        print!("{}", table::text(&view));
-    }
+    let shown = match &options.guest_dts {
+        Some(name) => guest_source(planned, name)?,
+        None if options.json => format!("{:#}\n", json::value(&view)),
+        None if options.svg.is_none() => table::text(&view),
+        None => String::new(),
+    };
+    display::print(&shown)?;
     Ok(true)
 }
 

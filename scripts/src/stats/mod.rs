@@ -4,6 +4,7 @@
 mod answer;
 
 use crate::console::{HYPERVISOR, Parser};
+use crate::display;
 use crate::door;
 use crate::machine::ESCAPE;
 use crate::project::Project;
@@ -15,7 +16,7 @@ use clap::Args;
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 use serde_json::{Value, json};
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Write, stdout};
+use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -60,10 +61,10 @@ pub fn stats(project: &Project, options: &Options) -> Result<()> {
     loop {
         let answer = line.ask()?;
         let shown = if options.json { format!("{:#}\n", json(&answer)) } else { text(&answer) };
-        stdout().write_all(shown.as_bytes()).context("cannot print")?;
+        display::print(&shown)?;
         let Some(seconds) = options.every else { return Ok(()) };
         thread::sleep(Duration::from_secs(seconds.into()));
-        println!();
+        display::print("\n")?;
     }
 }
 
