@@ -173,8 +173,9 @@ fn note_status(node: impl Node, in_partitions: bool, disabled: &mut BTreeSet<Str
     let name = node.name().as_ref().to_owned();
     if in_partitions && let Some(status) = node.property("status") {
         match status.value() {
-            b"okay\0" | b"ok\0" => _ = disabled.remove(&name),
-            _ => _ = disabled.insert(name.clone()),
+            b"disabled\0" => _ = disabled.insert(name.clone()),
+            // What else it may be, the plan says.
+            _ => _ = disabled.remove(&name),
         }
     }
     for child in node.children() {
