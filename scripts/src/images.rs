@@ -41,7 +41,7 @@ pub fn resolve(project: &Project, folder: &Path, reference: &ImageReference) -> 
         searched.push(place);
     }
     let names = names(project, folder);
-    let near = nearest(image, names.iter().map(String::as_str));
+    let near = nearest(image, &names.iter().map(String::as_str).collect::<Vec<_>>());
     let near = near.map(|near| format!(". Did you mean \"{near}\"?"));
     let searched: Vec<_> = searched.iter().map(|place| project.short(place).display().to_string()).collect();
     bail!(

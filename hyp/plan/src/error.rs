@@ -40,6 +40,7 @@ impl Problem {
 
     /// Blames another node.
     #[must_use]
+    #[inline(never)]
     pub fn node(mut self, node: impl Into<String>) -> Self {
         self.0.node = node.into();
         self
@@ -47,6 +48,7 @@ impl Problem {
 
     /// Names another rule.
     #[must_use]
+    #[inline(never)]
     pub fn rule(mut self, rule: impl Into<Cow<'static, str>>) -> Self {
         self.0.rule = rule.into();
         self
@@ -54,6 +56,7 @@ impl Problem {
 
     /// Names the property.
     #[must_use]
+    #[inline(never)]
     pub fn property(mut self, name: impl Into<Cow<'static, str>>) -> Self {
         self.0.property = Some(name.into());
         self
@@ -61,6 +64,7 @@ impl Problem {
 
     /// Shows the value.
     #[must_use]
+    #[inline(never)]
     pub fn value(mut self, value: impl Into<String>) -> Self {
         self.0.value = Some(value.into());
         self
@@ -68,9 +72,22 @@ impl Problem {
 
     /// Says what to do.
     #[must_use]
+    #[inline(never)]
     pub fn advice(mut self, advice: impl Into<Cow<'static, str>>) -> Self {
         self.0.advice = Some(advice.into());
         self
+    }
+
+    /// Says which of `names` the `word` was probably meant to be; where none is near, `there_is` and all of them.
+    #[must_use]
+    #[inline(never)]
+    pub fn or_near(self, word: &str, names: &[&str], there_is: &str) -> Self {
+        let quote = if self.value.is_some() { "\"" } else { "" };
+        let advice = match nearest(word, names) {
+            Some(near) => alloc::format!("Did you mean {quote}{near}{quote}?"),
+            None => alloc::format!("{there_is} {}", listed(names)),
+        };
+        self.advice(advice)
     }
 }
 
@@ -113,6 +130,7 @@ impl Errors {
     }
 
     /// Adds one.
+    #[inline(never)]
     pub fn push(&mut self, problem: Problem) {
         self.0.push(problem);
     }
@@ -157,14 +175,13 @@ impl fmt::Display for Errors {
 impl core::error::Error for Errors {}
 
 /// Lists names as prose: `a, b and c`. Of more than anybody reads, the first few and how many more.
-pub(crate) fn listed<T: fmt::Display>(items: impl IntoIterator<Item = T>) -> String {
+pub(crate) fn listed<T: fmt::Display>(items: &[T]) -> String {
     const MOST: usize = 32;
     const SHOWN: usize = 8;
-    let mut words: Vec<String> = items.into_iter().map(|item| alloc::format!("{item}")).collect();
-    if words.len() > MOST {
-        let more = alloc::format!("{} more", words.len().saturating_sub(SHOWN));
-        words.truncate(SHOWN);
-        words.push(more);
+    let shown = if items.len() > MOST { SHOWN } else { items.len() };
+    let mut words: Vec<String> = items.iter().take(shown).map(|item| alloc::format!("{item}")).collect();
+    if items.len() > shown {
+        words.push(alloc::format!("{} more", items.len().saturating_sub(shown)));
     }
     match words.split_last() {
         None => String::from("none"),
@@ -175,9 +192,9 @@ pub(crate) fn listed<T: fmt::Display>(items: impl IntoIterator<Item = T>) -> Str
 
 /// The candidate that `word` was probably meant to be: at most a third of its letters differ.
 #[must_use]
-pub fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
+pub fn nearest<'c>(word: &str, candidates: &[&'c str]) -> Option<&'c str> {
     let limit = word.len().div_ceil(3);
-    let scored = candidates.into_iter().map(|candidate| (distance(word, candidate), candidate));
+    let scored = candidates.iter().map(|candidate| (distance(word, candidate), *candidate));
     scored.filter(|(distance, _)| *distance <= limit).min_by_key(|(distance, _)| *distance).map(|(_, c)| c)
 }
 
@@ -217,16 +234,16 @@ mod tests {
 
     #[test]
     fn the_nearest_word_is_offered_only_if_near() {
-        assert_eq!(nearest("kernal", ["cpus", "kernel", "memory"]), Some("kernel"));
-        assert_eq!(nearest("xyzzy", ["cpus", "kernel", "memory"]), None);
+        assert_eq!(nearest("kernal", &["cpus", "kernel", "memory"]), Some("kernel"));
+        assert_eq!(nearest("xyzzy", &["cpus", "kernel", "memory"]), None);
     }
 
     #[test]
     fn names_are_listed_as_prose() {
-        assert_eq!(listed::<u32>([]), "none");
-        assert_eq!(listed([1]), "1");
-        assert_eq!(listed([1, 2, 3]), "1, 2 and 3");
-        assert_eq!(listed(4..128), "4, 5, 6, 7, 8, 9, 10, 11 and 116 more");
+        assert_eq!(listed::<u32>(&[]), "none");
+        assert_eq!(listed(&[1]), "1");
+        assert_eq!(listed(&[1, 2, 3]), "1, 2 and 3");
+        assert_eq!(listed(&Vec::from_iter(4..128)), "4, 5, 6, 7, 8, 9, 10, 11 and 116 more");
     }
 
     #[test]

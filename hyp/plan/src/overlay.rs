@@ -135,8 +135,8 @@ fn phandle_of_label(base: &mut Tree<'_>, label: &str, what: &str) -> Result<u32,
     };
     let Some(path) = symbols.string(label) else {
         let problem = unknown("the board's tree has no node with this label".into());
-        let labels = symbols.properties().iter().map(|property| &*property.name);
-        return Err(match nearest(label, labels) {
+        let labels: Vec<&str> = symbols.properties().iter().map(|property| &*property.name).collect();
+        return Err(match nearest(label, &labels) {
             Some(near) => problem.advice(format!("Did you mean &{near}?")),
             None => problem,
         });

@@ -173,7 +173,7 @@ fn gic(tree: &Tree<'_>) -> Result<(NodeId, Gic), Problem> {
     let node = tree.nodes().find(known).ok_or_else(|| {
         let known: Vec<&str> = GIC_V2.iter().chain(GIC_V3).copied().collect();
         Problem::new("/", "the board's tree has no interrupt controller that Bulkhead can drive")
-            .advice(format!("It can drive {}", crate::error::listed(known)))
+            .advice(format!("It can drive {}", crate::error::listed(&known)))
     })?;
     let registers = node.registers()?;
     let maintenance = interrupts(node)?.first().map(|(id, _)| *id).filter(|id| id.is_private());

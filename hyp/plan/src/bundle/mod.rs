@@ -17,7 +17,7 @@ use bulkhead_types::Hpa;
 pub use hash::{Crc32, software_crc32};
 pub use write::{Configuration as NewConfiguration, Contents, Image as NewImage, write};
 
-use crate::error::{Errors, Problem, listed, nearest};
+use crate::error::{Errors, Problem, listed};
 use crate::sorted::Map;
 use crate::tree::{Node, NodeId, Tree, blob_size};
 
@@ -93,11 +93,11 @@ impl<'a> Bundle<'a> {
     }
 
     /// Names of the images that are for partitions: all but the overlays of configurations, sorted.
-    pub(crate) fn names_for_partitions(&self) -> impl Iterator<Item = &'a str> {
+    pub(crate) fn names_for_partitions(&self) -> Vec<&'a str> {
         let configurations =
             self.tree.by_path("/configurations").into_iter().flat_map(|node| node.children());
         let overlays: Vec<&str> = configurations.flat_map(|node| node.strings("fdt")).collect();
-        self.image_names().filter(move |name| !overlays.contains(name))
+        self.image_names().filter(|name| !overlays.contains(name)).collect()
     }
 
     /// Whether there is a hash that CPUs have no instructions for, or that is not made use of here.
@@ -125,12 +125,11 @@ impl<'a> Bundle<'a> {
     }
 
     fn no_image(&self, name: &str) -> Problem {
-        let problem =
-            Problem::new(BUNDLE, "the bundle has no image of this name").value(format!("\"{name}\""));
-        match nearest(name, self.image_names()) {
-            Some(near) => problem.advice(format!("Did you mean \"{near}\"?")),
-            None => problem.advice(format!("It has {}", listed(self.image_names()))),
-        }
+        Problem::new(BUNDLE, "the bundle has no image of this name").value(format!("\"{name}\"")).or_near(
+            name,
+            &self.image_names().collect::<Vec<_>>(),
+            "It has",
+        )
     }
 
     /// Chooses the configuration for a board: the one for the first (most specific) of the board's
@@ -157,7 +156,7 @@ impl<'a> Bundle<'a> {
             .value(listed(compatible))
             .advice(format!(
                 "There are configurations for {}",
-                listed(parent.children().flat_map(|node| node.strings("compatible")))
+                listed(&parent.children().flat_map(|node| node.strings("compatible")).collect::<Vec<_>>())
             ))
         })?;
         let overlays = node.strings("fdt").map(String::from).collect();

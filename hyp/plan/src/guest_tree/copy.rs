@@ -123,7 +123,7 @@ impl<'c, 'g, 'a> Copier<'c, 'g, 'a, 'g> {
             }
         }
         if !left_out.is_empty() {
-            let names = crate::error::listed(left_out);
+            let names = crate::error::listed(&left_out);
             self.warnings
                 .push(Problem::new(from.path(), format!("the guest's copy of this node lacks {names}")));
         }

@@ -68,15 +68,14 @@ fn check_memory(guest: &Guest<'_, '_>, tree: &Tree<'_>) -> Result<(), Problem> {
                 covered = covered.saturating_add(overlap);
             }
             if covered < range.size() {
-                let own = guest
-                    .memory
-                    .iter()
-                    .filter_map(|memory| Range::<Ipa>::new(memory.guest, memory.frames.size()));
+                let own = guest.memory.iter();
+                let own: Vec<_> =
+                    own.filter_map(|memory| Range::<Ipa>::new(memory.guest, memory.frames.size())).collect();
                 return Err(Problem::new(
                     node.path(),
                     format!("{} describes memory that the partition does not have ({range})", node.path()),
                 )
-                .advice(format!("Its memory is {}", listed(own))));
+                .advice(format!("Its memory is {}", listed(&own))));
             }
         }
     }

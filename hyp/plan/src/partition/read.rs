@@ -11,7 +11,7 @@ use bulkhead_types::{Ipa, PAGE_SIZE};
 use super::{
     ADDRESS_BITS, Access, MemoryWish, OnPanic, PARTITION, PARTITIONS, Policy, Restart, RestartPolicy, Spec,
 };
-use crate::error::{Errors, Problem, listed, nearest};
+use crate::error::{Errors, Problem};
 use crate::sorted::Map;
 use crate::tree::{Cells, Node, Tree};
 
@@ -129,11 +129,11 @@ fn check_parent(parent: Node<'_, '_>, errors: &mut Errors) {
 }
 
 fn unknown(node: Node<'_, '_>, name: &str, known: &[&'static str]) -> Problem {
-    let problem = Problem::new(node.path(), "no such property is known here").property(String::from(name));
-    match nearest(name, known.iter().copied()) {
-        Some(near) => problem.advice(format!("Did you mean {near}?")),
-        None => problem.advice(format!("Known are {}", listed(known))),
-    }
+    Problem::new(node.path(), "no such property is known here").property(String::from(name)).or_near(
+        name,
+        known,
+        "Known are",
+    )
 }
 
 /// A problem with a property, its value shown as in source.
@@ -435,12 +435,9 @@ impl<'t> Reader<'t, '_, '_> {
         if let Some((_, choice)) = choices.iter().find(|(candidate, _)| *candidate == word) {
             return *choice;
         }
-        let names = || choices.iter().map(|(name, _)| *name);
+        let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
         let problem = bad(self.node, name, "this value is not known");
-        self.errors.push(match nearest(word, names()) {
-            Some(near) => problem.advice(format!("Did you mean \"{near}\"?")),
-            None => problem.advice(format!("It is one of {}", listed(names()))),
-        });
+        self.errors.push(problem.or_near(word, &names, "It is one of"));
         default
     }
 }

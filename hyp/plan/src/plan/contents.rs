@@ -12,7 +12,7 @@ use super::frames::Free;
 use super::room::Room;
 use super::{Device, GuestTree, GuestUart, Inputs, Load, Memory, Partition, map};
 use crate::bundle::Bundle;
-use crate::error::{Errors, Problem, listed, nearest};
+use crate::error::{Errors, Problem};
 use crate::guest_tree::{self, Guest};
 use crate::image::{self, Kind, Placed, Segment, Wishes};
 use crate::partition::{ADDRESS_BITS, Access, Spec};
@@ -56,13 +56,10 @@ impl<'i, 'a> Images<'i, 'a> {
             return Ok(checked.clone());
         }
         if self.bundle.place(name).is_none() {
-            let problem = Problem::new(spec.path.clone(), "the bundle has no image of this name")
+            return Err(Problem::new(spec.path.clone(), "the bundle has no image of this name")
                 .property(property)
-                .value(format!("\"{name}\""));
-            return Err(match nearest(name, self.bundle.names_for_partitions()) {
-                Some(near) => problem.advice(format!("Did you mean \"{near}\"?")),
-                None => problem.advice(format!("It has {}", listed(self.bundle.names_for_partitions()))),
-            });
+                .value(format!("\"{name}\""))
+                .or_near(name, &self.bundle.names_for_partitions(), "It has"));
         }
         let image = self.bundle.image(name);
         _ = self.checked.add(name.into(), image.as_ref().ok().cloned());

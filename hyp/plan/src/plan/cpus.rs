@@ -56,7 +56,7 @@ pub(super) fn assign(
             }
         }
         if !unknown.is_empty() {
-            let known = listed(cells().map(|cell| format!("{cell:#x}")));
+            let known = listed(&cells().map(|cell| format!("{cell:#x}")).collect::<Vec<_>>());
             let rule = "the board has no CPU with such a reg".into();
             errors.push(problem(rule, &unknown).advice(format!("Its CPUs are {known}")));
         }

@@ -186,13 +186,9 @@ impl Plan {
         }
         warnings.extend(specs.iter().flat_map(odd));
         if !idle_cpus.is_empty() {
-            let idle = listed(
-                idle_cpus
-                    .iter()
-                    .filter_map(|cpu| inputs.board.cpus.get(usize::from(cpu.0)))
-                    .map(|cpu| &cpu.path),
-            );
-            warnings.push(Problem::new("/partitions", format!("no partition has {idle}")));
+            let cpus = idle_cpus.iter().filter_map(|cpu| inputs.board.cpus.get(usize::from(cpu.0)));
+            let idle: Vec<&str> = cpus.map(|cpu| cpu.path.as_str()).collect();
+            warnings.push(Problem::new("/partitions", format!("no partition has {}", listed(&idle))));
         }
         errors.or(Self { partitions, idle_cpus, free: free.ranges().to_vec(), policy, warnings })
     }

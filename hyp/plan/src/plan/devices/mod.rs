@@ -238,7 +238,7 @@ fn not_there(tree: &Tree<'_>, spec: &Spec<'_>, name: &str) -> Problem {
         Some(aliases) => aliases.properties().iter().map(|alias| alias.name.clone().into_owned()).collect(),
         None => tree.nodes().map(|node| node.path()).collect(),
     };
-    match nearest(name, paths.iter().map(String::as_str)) {
+    match nearest(name, &paths.iter().map(String::as_str).collect::<Vec<_>>()) {
         Some(near) => problem.advice(format!("Did you mean \"{near}\"?")),
         None => problem.advice("Give the node's full path, as in \"/soc/serial@7e201000\""),
     }

@@ -35,7 +35,7 @@ pub(in crate::plan) fn check(
             };
             let rule = format!(
                 "it masters the bus and reaches {} alone (dma-ranges above it), where the partition has no memory",
-                listed(windows)
+                listed(&windows)
             );
             let problem = refused(spec, &device.path, rule)
                 .advice("Give the partition some memory there, with an address");

@@ -2,6 +2,7 @@
 //! What devices share with each other: nodes, pages, interrupts. No two owners may.
 
 use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use bulkhead_types::{Hpa, Ipa, Range};
@@ -134,7 +135,8 @@ fn check_group(
         .collect();
     others.dedup();
     let Some(spec) = specs.get(number).filter(|_| !others.is_empty()) else { return };
-    let others = listed(others.into_iter().map(|other| tree.node(other).path()));
+    let others: Vec<String> = others.into_iter().map(|other| tree.node(other).path()).collect();
+    let others = listed(&others);
     errors.push(
         refused(spec, &tree.node(node).path(), format!("its registers share a page with {others}"))
             .advice("Only whole pages can be given away: devices that share one must have one owner"),
