@@ -7,7 +7,7 @@ use guest_runtime::exception::attempt;
 use guest_runtime::gic;
 use guest_runtime::machine::Machine;
 use guest_runtime::mmio::{read32, write32};
-use guest_runtime::{read_register, write_register};
+use guest_runtime::read_register;
 
 use crate::report::{Outcome, line, number};
 
@@ -15,7 +15,7 @@ use crate::report::{Outcome, line, number};
 const HOLE: usize = 0x70_0000_0000;
 /// Beyond what the runtime maps at all.
 const UNMAPPED: usize = 0x80_0000_0000;
-/// The upper half of virtual addresses, whose tables a probe puts into the hole.
+/// The upper half of virtual addresses, which has no tables.
 const UPPER: usize = 0xffff_ff80_0000_0000;
 
 /// Runs one or more instructions with `$address` in {address}; value and address register afterwards.
@@ -70,31 +70,8 @@ pub fn probe(machine: &Machine) {
     if machine.psci.is_some() {
         instruction!("SMC with a number that is none", 0, "smc #0x55");
     }
-    walk();
     translation();
     devices();
-}
-
-/// The walk of stage 1 meets nothing (S1PTW).
-fn walk() {
-    /// TCR_EL1.EPD1, T1SZ and the attributes of its walks.
-    const DISABLED: u64 = 1 << 23;
-    let before = read_register!("tcr_el1");
-    let upper = 25 << 16 | 1 << 24 | 1 << 26 | 3 << 28 | 2 << 30;
-    // SAFETY: nothing of this program uses the upper half.
-    unsafe {
-        write_register!("ttbr1_el1", HOLE);
-        write_register!("tcr_el1", before & !DISABLED | upper);
-        asm!("isb", "tlbi vmalle1", "dsb sy", "isb", options(nostack));
-    }
-    instruction!("walk through nothing, load", UPPER, "ldr {value}, [{address}]");
-    instruction!("walk through nothing, store", UPPER, "str {value}, [{address}]");
-    instruction!("walk through nothing, AT", UPPER, "at s1e1r, {address}\n isb");
-    // SAFETY: as it was.
-    unsafe {
-        write_register!("tcr_el1", before);
-        asm!("isb", "tlbi vmalle1", "dsb sy", "isb", options(nostack));
-    }
 }
 
 /// PAR_EL1 without the address.

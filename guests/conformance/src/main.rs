@@ -24,6 +24,7 @@ mod sweep;
 mod timers;
 mod user;
 mod vectors;
+mod walks;
 
 use guest_runtime::machine::Machine;
 use guest_runtime::{power, println};
@@ -49,6 +50,7 @@ fn main(machine: &'static Machine) {
     debug::probe();
     vectors::probe(machine);
     faults::probe(machine);
+    walks::probe();
     user::probe();
     others::probe(machine);
     calls::probe(machine);

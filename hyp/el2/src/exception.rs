@@ -12,13 +12,13 @@ pub enum Cause {
         write: bool,
         /// Whether it was cache maintenance or address translation (ESR.CM).
         maintenance: bool,
-        /// Whether it was the walk of the guest's own tables that nothing answered.
-        on_walk: bool,
+        /// The level of the lookup, where it was the walk of the guest's own tables that nothing answered.
+        walk: Option<i8>,
     },
     /// A fetch from an address that nothing answers.
     InstructionAbort {
         /// As for data.
-        on_walk: bool,
+        walk: Option<i8>,
     },
 }
 
@@ -56,10 +56,12 @@ const SPINTMASK: u64 = 1 << 62;
 /// ESR fields: the class in bits 31:26, IL in bit 25.
 const CLASS: u32 = 26;
 const IL: u64 = 1 << 25;
-/// Synchronous external abort (DFSC and IFSC): not on a translation table walk, or on one. The level of
-/// the walk is not known here; level 0 is told.
-const fn external_abort(on_walk: bool) -> u64 {
-    if on_walk { 0b01_0100 } else { 0b01_0000 }
+/// Synchronous external abort (DFSC and IFSC): not on a translation table walk, or on one at this level, -1 to 3.
+const fn external_abort(walk: Option<i8>) -> u64 {
+    match walk {
+        None => 0b01_0000,
+        Some(level) => 0b01_0100_u64.wrapping_add_signed(level as i64),
+    }
 }
 
 /// The registers that decide how EL1 takes an exception.
@@ -106,10 +108,10 @@ pub const fn take(cause: Cause, context: Context) -> Entry {
     }
     let (class, syndrome) = match cause {
         Cause::Undefined => (0x00, 0),
-        Cause::InstructionAbort { on_walk } => (if from_el0 { 0x20 } else { 0x21 }, external_abort(on_walk)),
-        Cause::DataAbort { write, maintenance, on_walk } => {
+        Cause::InstructionAbort { walk } => (if from_el0 { 0x20 } else { 0x21 }, external_abort(walk)),
+        Cause::DataAbort { write, maintenance, walk } => {
             let how = (maintenance as u64) << 8 | (write as u64) << 6;
-            (if from_el0 { 0x24 } else { 0x25 }, external_abort(on_walk) | how)
+            (if from_el0 { 0x24 } else { 0x25 }, external_abort(walk) | how)
         }
     };
     // VBAR_EL1[10:0] are RES0, so the addition is a concatenation.
@@ -154,15 +156,17 @@ pub const fn condition_holds(pstate: u64, esr: u64) -> bool {
     holds != (condition & 1 == 1)
 }
 
+/// SCTLR_EL1.EE: data of EL1, and the descriptors of stage 1, are big-endian.
+pub const BIG_ENDIAN_EL1: u64 = 1 << 25;
 /// SCTLR_EL1.EE and E0E: data of EL1, or of EL0, are big-endian.
-pub const MIXED_ENDIAN: u64 = 0b11 << 24;
+pub const MIXED_ENDIAN: u64 = BIG_ENDIAN_EL1 | 1 << 24;
 
 /// Whether a load or store from the state `pstate` is big-endian; `control` is SCTLR_EL1.
 #[must_use]
 pub const fn is_big_endian(pstate: u64, control: u64) -> bool {
     const E: u64 = 1 << 9;
     match pstate & (AARCH32 | MODE) {
-        EL1T | EL1H => control >> 25 & 1 != 0,
+        EL1T | EL1H => control & BIG_ENDIAN_EL1 != 0,
         mode if mode & AARCH32 != 0 => pstate & E != 0,
         _ => control >> 24 & 1 != 0,
     }
@@ -190,11 +194,12 @@ mod tests {
     #[test]
     fn syndromes_tell_class_and_direction() {
         assert_eq!(take(Cause::Undefined, from(0x3c5)).syndrome, 0x0200_0000);
-        let abort = |write, maintenance, on_walk| Cause::DataAbort { write, maintenance, on_walk };
-        assert_eq!(take(abort(true, false, false), from(0x3c5)).syndrome, 0x9600_0050);
-        assert_eq!(take(abort(false, false, true), from(0)).syndrome, 0x9200_0014);
-        assert_eq!(take(abort(true, true, true), from(0x3c5)).syndrome, 0x9600_0154);
-        assert_eq!(take(Cause::InstructionAbort { on_walk: false }, from(0)).syndrome, 0x8200_0010);
+        let abort = |write, maintenance, walk| Cause::DataAbort { write, maintenance, walk };
+        assert_eq!(take(abort(true, false, None), from(0x3c5)).syndrome, 0x9600_0050);
+        assert_eq!(take(abort(false, false, Some(-1)), from(0)).syndrome, 0x9200_0013);
+        assert_eq!(take(abort(true, true, Some(0)), from(0x3c5)).syndrome, 0x9600_0154);
+        assert_eq!(take(Cause::InstructionAbort { walk: None }, from(0)).syndrome, 0x8200_0010);
+        assert_eq!(take(Cause::InstructionAbort { walk: Some(3) }, from(0)).syndrome, 0x8200_0017);
     }
 
     #[test]

@@ -15,13 +15,14 @@ use crate::interrupts::{self, Lines};
 use crate::system::InterruptController;
 use crate::vectors::Frame;
 use crate::{console, dump, read_register, with_controller, world, write_register};
-use bulkhead_el2::exception::{AARCH32, Cause, Context, advance_it, condition_holds, take};
+use bulkhead_el2::exception::{AARCH32, BIG_ENDIAN_EL1, Cause, Context, advance_it, condition_holds, take};
 use bulkhead_el2::life::Ending;
 use bulkhead_machine::gic::SgiRegister;
-use bulkhead_machine::syndrome::{Access, DataAbort, Exit, InstructionAbort, Syndrome, SystemAccess};
+use bulkhead_machine::stage1::Stage1;
+use bulkhead_machine::syndrome::{Access, DataAbort, Exit, Fault, InstructionAbort, Syndrome, SystemAccess};
 use bulkhead_machine::sysreg::{self, Operation, Outcome};
 use bulkhead_platform::gic::Controller;
-use bulkhead_types::IntId;
+use bulkhead_types::{IntId, Ipa};
 
 /// HVC or SMC from AArch64.
 pub extern "C" fn call(frame: &mut Frame, esr: u64) {
@@ -63,11 +64,12 @@ pub extern "C" fn rare(frame: &mut Frame) {
         // A board does nothing where a cache line is maintained that no memory answers for.
         Exit::DataAbort(abort) if abort.is_maintenance && !abort.fault.on_walk => skip_instruction(),
         Exit::DataAbort(abort) => {
-            let DataAbort { is_write: write, is_maintenance: maintenance, fault, .. } = abort;
+            let DataAbort { is_write: write, is_maintenance: maintenance, .. } = abort;
             if abort.access.is_none() && emulate::access(frame, &syndrome, &abort).is_some() {
                 return skip_instruction();
             }
-            inject(frame, Cause::DataAbort { write, maintenance, on_walk: fault.on_walk }, &syndrome);
+            let walk = level_of_walk(frame.guest, &syndrome, abort.fault, abort.ipa);
+            inject(frame, Cause::DataAbort { write, maintenance, walk }, &syndrome);
         }
         Exit::InstructionAbort(abort) => instruction_abort(frame, abort, &syndrome),
         _ if !condition_holds(read_register!("spsr_el2"), syndrome.esr) => skip_access(syndrome.esr),
@@ -84,7 +86,19 @@ fn instruction_abort(frame: &Frame, abort: InstructionAbort, syndrome: &Syndrome
         frame.guest.vcpu.trace.note(syndrome);
         crash(frame, format_args!("its exception vectors cannot be fetched"), Some(syndrome));
     }
-    inject(frame, Cause::InstructionAbort { on_walk: abort.fault.on_walk }, syndrome);
+    let walk = level_of_walk(frame.guest, syndrome, abort.fault, abort.ipa);
+    inject(frame, Cause::InstructionAbort { walk }, syndrome);
+}
+
+/// Where it is the walk of the guest's own tables that stage 2 refused: at which level.
+fn level_of_walk(guest: &Guest, syndrome: &Syndrome, fault: Fault, table: Option<Ipa>) -> Option<i8> {
+    let table = table.filter(|_| fault.on_walk)?;
+    let tables = Stage1 {
+        control: read_register!("tcr_el1"),
+        roots: [read_register!("ttbr0_el1"), read_register!("ttbr1_el1")],
+        big_endian: read_register!("sctlr_el1") & BIG_ENDIAN_EL1 != 0,
+    };
+    Some(tables.level(syndrome.far, table, |at| emulate::peek(guest, at)))
 }
 
 /// A trapped MRS, MSR or system instruction.

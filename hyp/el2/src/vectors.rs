@@ -227,10 +227,10 @@ fatal_synchronous:
     fatal   4
 
     // translate(va) -> PAR_EL1 of a read by EL1, or 1 (PAR_EL1.F) where the walk itself ends in an exception
-    // (an external abort, a conflict in the TLB; Arm ARM, C5.3, AT S12E1R).
+    // (an external abort, a conflict in the TLB; Arm ARM, C5.3, AT S1E1R).
     .global translate
 translate:
-    at      s12e1r, x0
+    at      s1e1r, x0
     isb
     mrs     x0, par_el1
     ret
@@ -387,7 +387,7 @@ unsafe extern "C" {
     /// Starts the guest at `entry` with `pstate` and `argument` in x0. `frame` is where the next
     /// exception saves registers, [`FRAME_SIZE`] below the top of this CPU's stack.
     pub fn enter_guest(frame: u64, entry: u64, pstate: u64, argument: u64) -> !;
-    /// Translates a guest's virtual address by its own and its partition's tables: PAR_EL1, with bit 0 set
+    /// Translates a guest's virtual address by its own tables: PAR_EL1, with bit 0 set
     /// where nothing is there. Changes PAR_EL1, and where it is refused ELR_EL2, SPSR_EL2, SP_EL0, TPIDRRO_EL0.
     pub fn translate(va: u64) -> u64;
     /// Drops the stack and waits for orders: see [`crate::cpu::idle`].

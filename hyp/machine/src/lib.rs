@@ -27,6 +27,7 @@ pub mod instruction;
 pub mod limiter;
 pub mod psci;
 pub mod smccc;
+pub mod stage1;
 pub mod syndrome;
 pub mod sysreg;
 pub mod uart;

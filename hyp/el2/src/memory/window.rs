@@ -42,15 +42,15 @@ pub fn prepare(cpus: usize) -> Result<(), MapError> {
     Ok(())
 }
 
-/// Reads the instruction at `at` for a guest that runs on this CPU, as the guest's CPUs see it in memory.
+/// Reads the doubleword at `at` for a guest that runs on this CPU, as the guest's CPUs see it in memory.
 ///
 /// The window is open for this one read, past the caches: a line that came into one by speculation could
 /// later hide what a guest without caches stores. What the guest has in a cache is written back first, so
 /// that memory is right (Arm ARM, B2.8, on mismatched attributes).
 ///
 /// # Safety
-/// `at` is aligned to four bytes and lies in memory, not in a device; this CPU has no [`Window`] open.
-pub unsafe fn peek(at: Hpa) -> Option<u32> {
+/// `at` is aligned to eight bytes and lies in memory, not in a device; this CPU has no [`Window`] open.
+pub unsafe fn peek(at: Hpa) -> Option<u64> {
     let CpuIndex(cpu) = cpu::current().index;
     let table = *WINDOWS.get()?.get(usize::from(cpu))?;
     let page = Hpa(at.0 & !PAGE_SIZE.wrapping_sub(1));
@@ -58,10 +58,10 @@ pub unsafe fn peek(at: Hpa) -> Option<u32> {
     let here = base | (at.0 % PAGE_SIZE);
     TablePages.write(table, 0, page_descriptor(page, stage1::UNCACHED | stage1::READ_ONLY));
     publish_tables();
-    let word: u32;
+    let word: u64;
     // SAFETY: mapped just now, read-only, and aligned, which the caller promises. The maintenance loses nothing.
     unsafe {
-        core::arch::asm!("dc civac, {at}", "dsb sy", "ldr {word:w}, [{at}]",
+        core::arch::asm!("dc civac, {at}", "dsb sy", "ldr {word}, [{at}]",
             at = in(reg) here, word = out(reg) word, options(nostack, preserves_flags));
     }
     TablePages.write(table, 0, 0);

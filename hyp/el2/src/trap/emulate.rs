@@ -84,14 +84,22 @@ fn fetch(guest: &Guest) -> Option<u32> {
         write_register!("spsr_el2", pstate);
         result
     };
-    // PAR_EL1: F in bit 0, the page in bits 51:12.
-    let at = Hpa((result & 0x000f_ffff_ffff_f000) | (pc & 0xffc));
-    let in_memory = guest.partition.plan.memory.iter().any(|memory| memory.frames.contains(at));
-    if result & 1 != 0 || !in_memory {
+    if result & 1 != 0 {
         return None;
     }
+    // PAR_EL1: F in bit 0, the page in bits 51:12.
+    let pair = peek(guest, Ipa(result & 0x000f_ffff_ffff_f000 | pc & 0xff8))?;
+    Some(if pc & 4 == 0 { pair as u32 } else { (pair >> 32) as u32 })
+}
+
+/// The doubleword at an aligned address, as the guest's CPUs see it, if that is in memory of the partition.
+pub fn peek(guest: &Guest, at: Ipa) -> Option<u64> {
+    let (frames, offset) = guest.partition.plan.memory.iter().find_map(|memory| {
+        let offset = at.0.wrapping_sub(memory.guest.0);
+        (offset < memory.frames.size()).then_some((memory.frames, offset))
+    })?;
     // SAFETY: aligned, and in memory of this partition. Nobody who runs a guest's exit has a window open.
-    unsafe { memory::peek(at) }
+    unsafe { memory::peek(Hpa(frames.start().0.wrapping_add(offset))) }
 }
 
 /// A base register: 31 is the stack pointer in use.

@@ -111,7 +111,6 @@ pub const ALLOWED: &[Allowed] = &[
     any(V2, "routed back: taken", "QEMU's GICv2 forgets what is pending without a target"),
 
     // Exceptions.
-    any(ALL, "walk through nothing, (load|store|AT)", "the syndrome of EL2 does not tell the level of stage 1's walk, so level 0 is told"),
     any(ALL, "debug: step over a (load from a device|trapped register)", "an instruction that EL2 carried out leaves the step active-pending, without a valid syndrome (Arm ARM, D2.12)"),
     any(ALL, "debug: watchpoint, a device", "the fault of stage 2 comes before the watchpoint"),
     any(V3, "device: (pair|pair, post-indexed|stored by a pair)", "QEMU makes one access of 64 bits, which this register has not, of a pair of words"),
