@@ -5,8 +5,7 @@
 use crate::project::Project;
 use crate::qemu::{self, Options};
 use anyhow::{Context, Result, ensure};
-use bulkhead_plan::early::{self, ConsoleKind};
-use bulkhead_plan::tree::Blob;
+use bulkhead_plan::early::{ConsoleKind, Outline};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -71,8 +70,8 @@ pub fn from_reset(files: &[(&Path, u64)]) -> Command {
 fn console(tree: &Path) -> Result<ConsoleKind> {
     let name = tree.display();
     let bytes = fs::read(tree).with_context(|| format!("cannot read the device tree {name}"))?;
-    let blob = Blob::new(&bytes).with_context(|| format!("{name} is no device tree"))?;
-    let console = early::console(&blob).with_context(|| {
+    let outline = Outline::new(&bytes).with_context(|| format!("{name} is no device tree"))?;
+    let console = outline.console().with_context(|| {
         format!(
             "{name}: /chosen/stdout-path names neither a PL011 nor the mini UART, so nothing could be seen"
         )

@@ -19,9 +19,9 @@ use bulkhead_el2::audit::Audit;
 use bulkhead_el2::tables::MapError;
 use bulkhead_plan::board::{Board, Gic};
 use bulkhead_plan::bundle::Bundle;
-use bulkhead_plan::early::{self, ConsoleKind};
+use bulkhead_plan::early::{self, ConsoleKind, Outline};
 use bulkhead_plan::error::Errors;
-use bulkhead_plan::tree::{Blob, blob_size};
+use bulkhead_plan::tree::blob_size;
 use bulkhead_plan::{Planned, plan_board};
 use bulkhead_platform::gic::v2::GicV2;
 use bulkhead_platform::gic::v3::{GicV3, Redistributor, find_redistributor};
@@ -72,26 +72,26 @@ pub extern "C" fn start(tree: u64) -> ! {
         speak("error: the board's device tree overlaps the hypervisor's image; nothing was started");
         panic::halt_cpu();
     }
-    let blob = Blob::new(memory::constant_bytes(place));
-    if start_console(blob.as_ref()).is_err() {
+    let outline = Outline::new(memory::constant_bytes(place));
+    if start_console(outline.as_ref()).is_err() {
         panic::halt_cpu();
     }
-    let Some(blob) = blob else {
+    let Some(outline) = outline else {
         refuse_early(format_args!("the board's device tree is malformed"));
     };
-    power::keep(blob);
+    power::keep(outline);
     info!("Bulkhead {}", env!("CARGO_PKG_VERSION"));
-    match boot(&blob, place) {
+    match boot(&outline, place) {
         Ok(system) => run(system),
         Err(refusal) => refuse(refusal),
     }
 }
 
 /// Everything between the console's first word and the first guest.
-fn boot(blob: &Blob<'_>, tree: Range<Hpa>) -> Result<&'static System, Refusal> {
+fn boot(outline: &Outline<'_>, tree: Range<Hpa>) -> Result<&'static System, Refusal> {
     // Until there is a heap, no error may need one.
-    let bundle_place = early::bundle(blob);
-    let (image, working) = take_working_memory(blob, tree, bundle_place);
+    let bundle_place = outline.bundle();
+    let (image, working) = take_working_memory(outline, tree, bundle_place);
     let bundle_place = bundle_place.ok_or(
         "no bundle: pass one as the initial ramdisk (/chosen/linux,initrd-start and -end in the board's tree)",
     )?;
@@ -185,8 +185,8 @@ fn refuse(Refusal(sentences): Refusal) -> ! {
 pub extern "C" fn wrong_level(tree: u64) -> ! {
     let level = read_register!("currentel") >> 2 & 0b11;
     let place = find_tree(tree).map(memory::constant_bytes);
-    let blob = place.and_then(Blob::new);
-    let console = blob.as_ref().and_then(early::console).map(place_of);
+    let outline = place.and_then(Outline::new);
+    let console = outline.as_ref().and_then(Outline::console).map(place_of);
     let why = match level {
         2 => "this CPU is a host at EL2 always: HCR_EL2.E2H cannot be cleared (no FEAT_E2H0)",
         _ => "a hypervisor must be entered at EL2 (QEMU: -machine virt,virtualization=on)",
@@ -199,8 +199,8 @@ pub extern "C" fn wrong_level(tree: u64) -> ! {
         );
     }
     // EL3 has nobody to call.
-    if let (1, Some(blob)) = (level, &blob) {
-        power::off_untranslated(blob);
+    if let (1, Some(outline)) = (level, &outline) {
+        power::off_untranslated(outline);
     }
     panic::halt_cpu()
 }
@@ -225,8 +225,8 @@ fn image_range() -> Option<Range<Hpa>> {
 }
 
 /// Makes the tree's console the log's.
-fn start_console(blob: Option<&Blob<'_>>) -> Result<(), MapError> {
-    let place = blob.and_then(early::console).map_or(FALLBACK_CONSOLE, place_of);
+fn start_console(outline: Option<&Outline<'_>>) -> Result<(), MapError> {
+    let place = outline.and_then(Outline::console).map_or(FALLBACK_CONSOLE, place_of);
     // No port has more registers than fit into the page that is mapped at least.
     memory::map_device(Range::<Hpa>::new(Hpa(place.1 as u64), 1).ok_or(MapError::OutOfRange)?)?;
     // SAFETY: mapped just now as Device memory, for ever; this is the only call.
@@ -245,17 +245,17 @@ fn place_of(console: early::Console) -> console::Place {
 
 /// Finds memory for stacks and heap, and starts the heap. Returns where the image is and what was found.
 fn take_working_memory(
-    blob: &Blob<'_>,
+    outline: &Outline<'_>,
     tree: Range<Hpa>,
     bundle: Option<Range<Hpa>>,
 ) -> (Range<Hpa>, Range<Hpa>) {
-    let cpus = early::cpu_count(blob).max(1);
+    let cpus = outline.cpu_count().max(1);
     let size = early::working_size(cpus);
     let Some(image) = image_range() else {
         refuse_early(format_args!("the hypervisor's image lies at the end of the address space"));
     };
     let taken = [image, tree, bundle.unwrap_or(image)];
-    let Some(working) = early::free_range(blob, &taken, size, PAGE_SIZE) else {
+    let Some(working) = outline.free_range(&taken, size, PAGE_SIZE) else {
         refuse_early(format_args!(
             "too little memory: the hypervisor needs {} KiB in one piece, and the board has not so much free",
             size >> 10

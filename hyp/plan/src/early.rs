@@ -5,7 +5,7 @@
 use bulkhead_types::{Hpa, PAGE_SIZE, Range, align_up};
 
 use crate::board::Conduit;
-use crate::tree::{Blob, BlobNode, Cells, Strings, base_name, through};
+use crate::tree::{Blob, BlobNode, Cells, Strings, through};
 
 /// The deepest path of a console, in nodes.
 const MAX_PATH: usize = 16;
@@ -73,26 +73,161 @@ pub(crate) fn without_options(stdout: &str) -> &str {
     stdout.split_once(':').map_or(stdout, |(path, _)| path)
 }
 
-/// The console that `/chosen/stdout-path` names; `None` if it names none, or none that can be driven.
-#[must_use]
-pub fn console(blob: &Blob<'_>) -> Option<Console> {
-    let root = blob.root();
-    let chosen = root.child("chosen")?;
-    let stdout = string(&chosen, "stdout-path").or_else(|| string(&chosen, "linux,stdout-path"))?;
-    let name = without_options(stdout);
-    let path = if name.starts_with('/') { name } else { string(&root.child("aliases")?, name)? };
+/// The board's tree, and the nodes at its root that are asked for again and again: to find one takes reading all before it.
+#[derive(Clone, Copy, Debug)]
+pub struct Outline<'a> {
+    blob: Blob<'a>,
+    chosen: Option<BlobNode<'a>>,
+    aliases: Option<BlobNode<'a>>,
+    cpus: Option<BlobNode<'a>>,
+    reserved_memory: Option<BlobNode<'a>>,
+}
 
-    let mut chain: [Option<BlobNode<'_>>; MAX_PATH] = [None; MAX_PATH];
-    let mut node = root;
-    let mut slots = chain.iter_mut();
-    for part in path.split('/').filter(|part| !part.is_empty()) {
-        *slots.next()? = Some(node);
-        node = node.child(part)?;
+impl<'a> Outline<'a> {
+    /// `None` if there is no tree, or its header names what is not in `bytes`.
+    #[must_use]
+    pub fn new(bytes: &'a [u8]) -> Option<Self> {
+        let blob = Blob::new(bytes)?;
+        let [mut chosen, mut aliases, mut cpus, mut reserved_memory] = [None; 4];
+        for node in blob.root().children() {
+            for (name, place) in [
+                ("chosen", &mut chosen),
+                ("aliases", &mut aliases),
+                ("cpus", &mut cpus),
+                ("reserved-memory", &mut reserved_memory),
+            ] {
+                if place.is_none() && node.is_called(name) {
+                    *place = Some(node);
+                }
+            }
+        }
+        Some(Self { blob, chosen, aliases, cpus, reserved_memory })
     }
-    let kind = ConsoleKind::of(Strings::new(node.property("compatible")?))?;
 
-    let registers = first_registers(&node, || chain.iter().rev().flatten())?;
-    Some(Console { kind, registers })
+    /// The console that `/chosen/stdout-path` names; `None` if it names none, or none that can be driven.
+    #[must_use]
+    pub fn console(&self) -> Option<Console> {
+        let chosen = self.chosen?;
+        let stdout = string(&chosen, "stdout-path").or_else(|| string(&chosen, "linux,stdout-path"))?;
+        let name = without_options(stdout);
+        let path = if name.starts_with('/') { name } else { string(&self.aliases?, name)? };
+
+        let mut chain: [Option<BlobNode<'_>>; MAX_PATH] = [None; MAX_PATH];
+        let mut node = self.blob.root();
+        let mut slots = chain.iter_mut();
+        for part in path.split('/').filter(|part| !part.is_empty()) {
+            *slots.next()? = Some(node);
+            node = node.child(part)?;
+        }
+        let kind = ConsoleKind::of(Strings::new(node.property("compatible")?))?;
+        let registers = first_registers(&node, || chain.iter().rev().flatten())?;
+        Some(Console { kind, registers })
+    }
+
+    /// How the firmware's power interface is called: as [`crate::board::Board::psci`].
+    #[must_use]
+    pub fn psci(&self) -> Option<Conduit> {
+        self.blob.root().children().find_map(|node| conduit(|name| node.property(name)))
+    }
+
+    /// The power manager of Broadcom's BCM2835 family, which resets a board without PSCI and powers it off:
+    /// a device on one of the buses at the root.
+    #[must_use]
+    pub fn power_manager(&self) -> Option<Range<Hpa>> {
+        let root = self.blob.root();
+        root.children().find_map(|bus| {
+            let is_manager = |node: &BlobNode<'_>| {
+                node.property("compatible")
+                    .is_some_and(|names| Strings::new(names).any(|name| name == POWER_MANAGER))
+            };
+            let node = bus.children().find(|node| is_manager(node) && is_available(node))?;
+            first_registers(&node, || [&bus, &root].into_iter())
+        })
+    }
+
+    /// How many CPUs the tree lists, usable or not: enough to size per-CPU memory.
+    #[must_use]
+    pub fn cpu_count(&self) -> usize {
+        // Beside CPUs there may be a `cpu-map`, caches and idle states.
+        let is_cpu =
+            |node: &BlobNode<'_>| node.is_called("cpu") || node.property("device_type") == Some(b"cpu\0");
+        self.cpus.map_or(0, |cpus| cpus.children().filter(is_cpu).count())
+    }
+
+    /// Where the firmware put the initial ramdisk, which is the bundle.
+    #[must_use]
+    pub fn bundle(&self) -> Option<Range<Hpa>> {
+        let address = |name| Cells::new(self.chosen?.property(name)?).number();
+        let start = address("linux,initrd-start")?;
+        let size = address("linux,initrd-end")?.checked_sub(start)?;
+        if size == 0 { None } else { Range::<Hpa>::new(Hpa(start), size) }
+    }
+
+    /// The lowest free range of `size` bytes of memory, aligned to `align` (a power of two), that touches
+    /// neither a memory reservation nor anything in `taken`.
+    #[must_use]
+    pub fn free_range(&self, taken: &[Range<Hpa>], size: u64, align: u64) -> Option<Range<Hpa>> {
+        let root = self.blob.root();
+        let is_memory =
+            |node: &BlobNode<'_>| node.property("device_type") == Some(b"memory\0") && is_available(node);
+        let mut best: Option<Range<Hpa>> = None;
+        for node in root.children().filter(is_memory) {
+            for_each_reg(&root, &node, |bank| {
+                let found = self.free_in(taken, bank, size, align);
+                if let Some(found) =
+                    found.filter(|found| best.is_none_or(|best| found.start() < best.start()))
+                {
+                    best = Some(found);
+                }
+            });
+        }
+        best
+    }
+
+    fn free_in(&self, taken: &[Range<Hpa>], bank: Range<Hpa>, size: u64, align: u64) -> Option<Range<Hpa>> {
+        let mut candidate = bank.start();
+        loop {
+            let found = Range::<Hpa>::new(Hpa(align_up(candidate.0, align)?), size)?;
+            if !bank.covers(&found) {
+                return None;
+            }
+            // The furthest end of what is in the way: every round moves on, so there are no more rounds
+            // than reservations.
+            let mut end: Option<Hpa> = None;
+            let mut mark = |range: Range<Hpa>| {
+                if range.overlaps(&found) {
+                    end = end.max(Some(range.end()));
+                }
+            };
+            taken.iter().copied().for_each(&mut mark);
+            self.for_each_reservation(mark);
+            match end {
+                None => return Some(found),
+                Some(end) => candidate = end,
+            }
+        }
+    }
+
+    fn for_each_reservation(&self, mut visit: impl FnMut(Range<Hpa>)) {
+        for (start, size) in self.blob.reservations() {
+            if let Some(range) = Range::<Hpa>::new(Hpa(start), size) {
+                visit(range);
+            }
+        }
+        if let Some(parent) = self.reserved_memory {
+            for node in parent.children().filter(is_available) {
+                for_each_reg(&parent, &node, &mut visit);
+            }
+        }
+        // CPUs that wait at a spin table read it until they are started.
+        for cpu in self.cpus.iter().flat_map(|cpus| cpus.children()) {
+            let address = cpu.property("cpu-release-addr").and_then(|value| Cells::new(value).number());
+            if let Some(table) = address.and_then(|address| Range::<Hpa>::new(Hpa(address), SPIN_TABLE_SIZE))
+            {
+                visit(table);
+            }
+        }
+    }
 }
 
 /// The first range in `reg` as the CPUs see it. `buses` are the nodes above, the nearest first.
@@ -126,123 +261,8 @@ pub(crate) fn conduit<'t>(property: impl Fn(&str) -> Option<&'t [u8]>) -> Option
     }
 }
 
-/// The same of the board: as [`crate::board::Board::psci`].
-#[must_use]
-pub fn psci(blob: &Blob<'_>) -> Option<Conduit> {
-    blob.root().children().find_map(|node| conduit(|name| node.property(name)))
-}
-
-/// The power manager of Broadcom's BCM2835 family, which resets a board without PSCI and powers it off:
-/// a device on one of the buses at the root.
-#[must_use]
-pub fn power_manager(blob: &Blob<'_>) -> Option<Range<Hpa>> {
-    let root = blob.root();
-    root.children().find_map(|bus| {
-        let is_manager = |node: &BlobNode<'_>| {
-            node.property("compatible")
-                .is_some_and(|names| Strings::new(names).any(|name| name == POWER_MANAGER))
-        };
-        let node = bus.children().find(|node| is_manager(node) && is_available(node))?;
-        first_registers(&node, || [&bus, &root].into_iter())
-    })
-}
-
-/// How many CPUs the tree lists, usable or not: enough to size per-CPU memory.
-#[must_use]
-pub fn cpu_count(blob: &Blob<'_>) -> usize {
-    blob.root().child("cpus").map_or(0, |cpus| cpus.children().filter(is_cpu).count())
-}
-
-/// Whether a child of `/cpus` is a CPU, not a `cpu-map`, a cache or an idle state.
-fn is_cpu(node: &BlobNode<'_>) -> bool {
-    node.property("device_type") == Some(b"cpu\0") || base_name(node.name) == "cpu"
-}
-
-/// Where the firmware put the initial ramdisk, which is the bundle.
-#[must_use]
-pub fn bundle(blob: &Blob<'_>) -> Option<Range<Hpa>> {
-    let chosen = blob.root().child("chosen")?;
-    let address = |name| Cells::new(chosen.property(name)?).number();
-    let start = address("linux,initrd-start")?;
-    let size = address("linux,initrd-end")?.checked_sub(start)?;
-    if size == 0 { None } else { Range::<Hpa>::new(Hpa(start), size) }
-}
-
-/// The lowest free range of `size` bytes of memory, aligned to `align` (a power of two), that touches
-/// neither a memory reservation nor anything in `taken`.
-#[must_use]
-pub fn free_range(blob: &Blob<'_>, taken: &[Range<Hpa>], size: u64, align: u64) -> Option<Range<Hpa>> {
-    let mut best: Option<Range<Hpa>> = None;
-    for_each_memory(blob, |bank| {
-        let found = free_in(blob, taken, bank, size, align);
-        if let Some(found) = found.filter(|found| best.is_none_or(|best| found.start() < best.start())) {
-            best = Some(found);
-        }
-    });
-    best
-}
-
-fn free_in(
-    blob: &Blob<'_>,
-    taken: &[Range<Hpa>],
-    bank: Range<Hpa>,
-    size: u64,
-    align: u64,
-) -> Option<Range<Hpa>> {
-    let mut candidate = bank.start();
-    loop {
-        let found = Range::<Hpa>::new(Hpa(align_up(candidate.0, align)?), size)?;
-        if !bank.covers(&found) {
-            return None;
-        }
-        // The furthest end of what is in the way: every round moves on, so there are no more rounds
-        // than reservations.
-        let mut end: Option<Hpa> = None;
-        let mut mark = |range: Range<Hpa>| {
-            if range.overlaps(&found) {
-                end = end.max(Some(range.end()));
-            }
-        };
-        taken.iter().copied().for_each(&mut mark);
-        for_each_reservation(blob, mark);
-        match end {
-            None => return Some(found),
-            Some(end) => candidate = end,
-        }
-    }
-}
-
-fn for_each_memory(blob: &Blob<'_>, mut visit: impl FnMut(Range<Hpa>)) {
-    let root = blob.root();
-    let is_memory =
-        |node: &BlobNode<'_>| node.property("device_type") == Some(b"memory\0") && is_available(node);
-    for node in root.children().filter(is_memory) {
-        for_each_reg(&root, &node, &mut visit);
-    }
-}
-
-fn for_each_reservation(blob: &Blob<'_>, mut visit: impl FnMut(Range<Hpa>)) {
-    for (start, size) in blob.reservations() {
-        if let Some(range) = Range::<Hpa>::new(Hpa(start), size) {
-            visit(range);
-        }
-    }
-    let root = blob.root();
-    if let Some(parent) = root.child("reserved-memory") {
-        for node in parent.children().filter(is_available) {
-            for_each_reg(&parent, &node, &mut visit);
-        }
-    }
-    // CPUs that wait at a spin table read it until they are started.
-    for cpu in root.child("cpus").iter().flat_map(|cpus| cpus.children()) {
-        let address = cpu.property("cpu-release-addr").and_then(|value| Cells::new(value).number());
-        if let Some(table) = address.and_then(|address| Range::<Hpa>::new(Hpa(address), SPIN_TABLE_SIZE)) {
-            visit(table);
-        }
-    }
-}
-
-fn for_each_reg(bus: &BlobNode<'_>, node: &BlobNode<'_>, visit: &mut impl FnMut(Range<Hpa>)) {
+/// Every range in `reg`, in the addresses of the bus.
+fn for_each_reg(bus: &BlobNode<'_>, node: &BlobNode<'_>, mut visit: impl FnMut(Range<Hpa>)) {
     let (address_cells, size_cells) = (address_cells(bus), size_cells(bus));
     let mut cells = Cells::new(node.property("reg").unwrap_or(&[]));
     while !cells.is_empty() {

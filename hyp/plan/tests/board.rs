@@ -5,10 +5,10 @@ mod support;
 
 use bulkhead_plan::board::{Board, Gic, Start};
 use bulkhead_plan::bundle::{Bundle, software_crc32};
-use bulkhead_plan::early::{self, ConsoleKind};
+use bulkhead_plan::early::{ConsoleKind, Outline};
 use bulkhead_plan::plan::GuestGic;
 use bulkhead_plan::plan_board;
-use bulkhead_plan::tree::{Blob, Tree};
+use bulkhead_plan::tree::Tree;
 use bulkhead_types::{Hpa, IntId, Ipa, Mpidr, Range, Trigger};
 use support::{assert_disjoint_beside, overlay, root, small_bundle};
 
@@ -68,13 +68,13 @@ fn the_board_is_read() {
 #[test]
 fn early_boot_agrees_without_a_heap() {
     let blob = blob();
-    let blob = Blob::new(&blob).unwrap();
-    let console = early::console(&blob).unwrap();
+    let outline = Outline::new(&blob).unwrap();
+    let console = outline.console().unwrap();
     assert_eq!((console.kind, console.registers), (ConsoleKind::MiniUart, range(0xfe21_5040, 0x40)));
-    assert_eq!(early::cpu_count(&blob), 3);
-    assert_eq!(early::bundle(&blob), Some(range(0x1000_0000, 0x20_0000)));
+    assert_eq!(outline.cpu_count(), 3);
+    assert_eq!(outline.bundle(), Some(range(0x1000_0000, 0x20_0000)));
 
-    let find = |taken: &[Range<Hpa>], size| early::free_range(&blob, taken, size, 0x20_0000);
+    let find = |taken: &[Range<Hpa>], size| outline.free_range(taken, size, 0x20_0000);
     // The first page is reserved, and so is what the firmware keeps.
     assert_eq!(find(&[], 0x20_0000), Some(range(0x20_0000, 0x20_0000)));
     assert_eq!(find(&[range(0x20_0000, 0x1000)], 0x20_0000), Some(range(0x40_0000, 0x20_0000)));
@@ -91,14 +91,14 @@ fn the_ends_of_the_ramdisk_have_one_cell_or_two() {
         .replace("linux,initrd-start = <0x10000000>", "linux,initrd-start = <0x1 0x10000000>")
         .replace("linux,initrd-end = <0x10200000>", "linux,initrd-end = <0x1 0x10200000>");
     let blob = overlay(&wide);
-    assert_eq!(early::bundle(&Blob::new(&blob).unwrap()), Some(range(0x1_1000_0000, 0x20_0000)));
+    assert_eq!(Outline::new(&blob).unwrap().bundle(), Some(range(0x1_1000_0000, 0x20_0000)));
     for (start, end) in [("<0x10200000>", "<0x10200000>"), ("<0x10300000>", "<0x10200000>"), ("\"x\"", "<9>")]
     {
         let broken = source()
             .replace("<0x10000000>;", &format!("{start};"))
             .replace("<0x10200000>;", &format!("{end};"));
         let blob = overlay(&broken);
-        assert_eq!(early::bundle(&Blob::new(&blob).unwrap()), None, "{start} {end}");
+        assert_eq!(Outline::new(&blob).unwrap().bundle(), None, "{start} {end}");
     }
 }
 

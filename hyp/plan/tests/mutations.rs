@@ -6,8 +6,9 @@
 mod support;
 
 use bulkhead_plan::bundle::{Bundle, software_crc32};
-use bulkhead_plan::tree::{Blob, NodeId, Tree};
-use bulkhead_plan::{early, plan_board};
+use bulkhead_plan::early::Outline;
+use bulkhead_plan::plan_board;
+use bulkhead_plan::tree::{NodeId, Tree};
 use bulkhead_types::PAGE_SIZE;
 use support::{
     board, device_overlay, own_tree, primary_overlay, small_bundle, small_bundle_with, taken, tree_overlay,
@@ -15,10 +16,10 @@ use support::{
 
 /// All that boot does with the two blobs. Whether the plan came out.
 fn boot(board: &[u8], bundle: &[u8]) -> bool {
-    if let Some(blob) = Blob::new(board) {
-        let _ = (early::console(&blob), early::cpu_count(&blob), early::bundle(&blob));
+    if let Some(outline) = Outline::new(board) {
+        let _ = (outline.console(), outline.cpu_count(), outline.bundle());
         let taken: Vec<_> = taken().into_iter().map(|(range, _)| range).collect();
-        let free = early::free_range(&blob, &taken, 2 << 20, PAGE_SIZE);
+        let free = outline.free_range(&taken, 2 << 20, PAGE_SIZE);
         assert!(free.is_none_or(|free| taken.iter().all(|taken| !taken.overlaps(&free))));
     }
     let Ok(bundle) = Bundle::parse(bundle, software_crc32) else { return false };

@@ -10,9 +10,9 @@ use std::process::Command;
 
 use bulkhead_plan::board::{Board, Conduit, Gic, Start};
 use bulkhead_plan::bundle::{Bundle, Contents, NewConfiguration, software_crc32, write};
-use bulkhead_plan::early::{self, ConsoleKind};
+use bulkhead_plan::early::{ConsoleKind, Outline};
 use bulkhead_plan::error::Problem;
-use bulkhead_plan::tree::{Blob, NodeId, Tree};
+use bulkhead_plan::tree::{NodeId, Tree};
 use bulkhead_plan::{Planned, plan_board};
 use bulkhead_types::{Hpa, Range};
 use support::{guest_source, image, linux_image, overlay, root};
@@ -149,12 +149,12 @@ fn the_board_is_read() {
 #[test]
 fn early_boot_finds_console_and_power() {
     let blob = board();
-    let blob = Blob::new(&blob).unwrap();
-    let console = early::console(&blob).unwrap();
+    let outline = Outline::new(&blob).unwrap();
+    let console = outline.console().unwrap();
     assert_eq!((console.kind, console.registers), (ConsoleKind::MiniUart, range(0xfe21_5040, 0x40)));
-    assert_eq!(early::power_manager(&blob), Some(range(0xfe10_0000, 0x114)));
+    assert_eq!(outline.power_manager(), Some(range(0xfe10_0000, 0x114)));
     // The firmware's page with the spin table stays free.
-    let working = early::free_range(&blob, &[], 1 << 20, 4096).unwrap();
+    let working = outline.free_range(&[], 1 << 20, 4096).unwrap();
     assert_eq!(working.start(), Hpa(0x1000));
 }
 
@@ -385,7 +385,7 @@ fn the_console_is_what_stdout_path_names() {
         let aliases = tree.by_path("/aliases").unwrap().id();
         tree.set_string(aliases, "serial3", "/soc/serial@7e201600");
         let blob = tree.to_blob();
-        let early = early::console(&Blob::new(&blob).unwrap());
+        let early = Outline::new(&blob).unwrap().console();
         let early = early.map(|console| (console.kind, console.registers.start().0));
         assert_eq!(early, expected.map(|(kind, at, _)| (kind, at)), "{stdout}");
         let console = Board::read(&tree).unwrap().console;
@@ -423,10 +423,10 @@ fn trusted_firmware_starts_the_cpus() {
     let blob = changed_by_trusted_firmware();
     let tree = Tree::parse(&blob, "board").unwrap();
     let board = Board::read(&tree).unwrap();
-    assert_eq!((board.psci, early::psci(&Blob::new(&blob).unwrap())), (Some(Conduit::Smc), board.psci));
+    assert_eq!((board.psci, Outline::new(&blob).unwrap().psci()), (Some(Conduit::Smc), board.psci));
     assert!(board.cpus.iter().all(|cpu| cpu.start == Some(Start::Psci)));
     assert_eq!(board.console.unwrap().registers.start(), Hpa(0xfe20_1000));
-    let working = early::free_range(&Blob::new(&blob).unwrap(), &[], 1 << 20, 4096).unwrap();
+    let working = Outline::new(&blob).unwrap().free_range(&[], 1 << 20, 4096).unwrap();
     assert_eq!(working.start(), Hpa(0x8_0000), "the firmware's own memory stays free");
 }
 
@@ -438,7 +438,7 @@ fn psci_of_old_is_none() {
     let psci = tree.by_path("/psci").unwrap().id();
     tree.set_string(psci, "compatible", "arm,psci");
     assert!(Board::read(&tree).unwrap_err().to_string().contains("no usable psci node"));
-    assert_eq!(early::psci(&Blob::new(&tree.to_blob()).unwrap()), None);
+    assert_eq!(Outline::new(&tree.to_blob()).unwrap().psci(), None);
 }
 
 fn with_watchdog(seconds: &str, partition: &str) -> String {

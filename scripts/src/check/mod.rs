@@ -16,8 +16,9 @@ use crate::qemu;
 use anyhow::{Context, Result, bail};
 use bulkhead_plan::board::Gic;
 use bulkhead_plan::bundle::Bundle;
+use bulkhead_plan::early::Outline;
 use bulkhead_plan::error::{Errors, Problem};
-use bulkhead_plan::tree::{Blob, Tree};
+use bulkhead_plan::tree::Tree;
 use bulkhead_plan::{Planned, board, plan_board};
 use clap::Args;
 use codespan_reporting::diagnostic::Severity;
@@ -244,9 +245,9 @@ impl Examined {
             Tree::parse(&self.board.blob, "the board's tree").map_err(|problem| early(problem.into()))?;
         let bundle = Bundle::parse(&self.bundle, pack::crc32).map_err(early)?;
         let memory = board::Board::read(&tree).map_err(early)?.memory;
-        let blob = Blob::new(&self.board.blob)
+        let outline = Outline::new(&self.board.blob)
             .ok_or_else(|| Unplanned::NoBoot("the board's tree is malformed".into()))?;
-        let taken = placement::taken(project, &blob, &memory, self.board.blob.len(), self.bundle.len())
+        let taken = placement::taken(project, &outline, &memory, self.board.blob.len(), self.bundle.len())
             .map_err(Unplanned::NoBoot)?;
         let bundle = match taken.iter().find(|(_, what)| *what == placement::BUNDLE) {
             Some((place, _)) => bundle.lying_at(place.start()),

@@ -11,8 +11,7 @@
 //! is taken, if not the same.
 
 use crate::project::Project;
-use bulkhead_plan::early;
-use bulkhead_plan::tree::Blob;
+use bulkhead_plan::early::{self, Outline};
 use bulkhead_types::{Hpa, PAGE_SIZE, Range, align_up};
 use std::fs::File;
 use std::io::Read;
@@ -36,7 +35,7 @@ pub type Taken = (Range<Hpa>, &'static str);
 /// Why the board cannot boot at all: a sentence, the hypervisor's own where it lives to say one.
 pub fn taken(
     project: &Project,
-    blob: &Blob<'_>,
+    board: &Outline<'_>,
     memory: &[Range<Hpa>],
     tree: usize,
     bundle: usize,
@@ -51,13 +50,13 @@ pub fn taken(
     };
     let start = bank.start().0;
     let image = range(start.checked_add(ALIGN), image_size(project)).ok_or_else(too_little)?;
-    let announced = early::bundle(blob).map(|bundle| bundle.start().0);
+    let announced = board.bundle().map(|bundle| bundle.start().0);
     let bundle_start = announced.or_else(|| start.checked_add(FURTHEST.min(bank.size() / 2)));
     let bundle = range(bundle_start, bundle as u64).ok_or_else(too_little)?;
     let tree = range(align_up(bundle.end().0, ALIGN), tree as u64).ok_or_else(too_little)?;
 
-    let size = early::working_size(early::cpu_count(blob).max(1));
-    let working = early::free_range(blob, &[image, tree, bundle], size, PAGE_SIZE).ok_or_else(|| {
+    let size = early::working_size(board.cpu_count().max(1));
+    let working = board.free_range(&[image, tree, bundle], size, PAGE_SIZE).ok_or_else(|| {
         format!(
             "too little memory: the hypervisor needs {} KiB in one piece, and the board has not so much free",
             size >> 10

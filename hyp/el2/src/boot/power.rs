@@ -5,9 +5,8 @@ use super::Refusal;
 use crate::alive::BoardWatchdog;
 use crate::memory;
 use bulkhead_plan::board::Conduit;
-use bulkhead_plan::early;
+use bulkhead_plan::early::Outline;
 use bulkhead_plan::plan::Plan;
-use bulkhead_plan::tree::Blob;
 use bulkhead_platform::bcm2835::PowerManager;
 use bulkhead_platform::firmware::Firmware;
 use bulkhead_platform::mmio::Registers;
@@ -23,15 +22,15 @@ struct Found {
 }
 
 /// The board's tree, in which it is looked up when it is needed.
-static TREE: Once<Blob<'static>> = Once::new();
+static TREE: Once<Outline<'static>> = Once::new();
 
 /// Keeps the board's tree for an end before the whole board is read.
-pub fn keep(tree: Blob<'static>) {
+pub fn keep(tree: Outline<'static>) {
     TREE.call_once(|| tree);
 }
 
-fn found(tree: &Blob<'_>) -> Found {
-    Found { firmware: firmware(early::psci(tree)), manager: early::power_manager(tree) }
+fn found(tree: &Outline<'_>) -> Found {
+    Found { firmware: firmware(tree.psci()), manager: tree.power_manager() }
 }
 
 /// Firmware comes first: it knows best what is to be done before the power goes.
@@ -65,7 +64,7 @@ fn map(registers: Range<Hpa>) -> Result<PowerManager, Refusal> {
 /// the plan gives to a partition is that partition's, watchdog and all, and a board without PSCI then waits instead of
 /// going off. Else its watchdog is stopped, should the firmware have started it: nobody would keep it from biting.
 pub fn take(psci: Option<Conduit>, plan: &Plan) -> Result<(Power, Option<BoardWatchdog>), Refusal> {
-    let manager = TREE.get().and_then(early::power_manager);
+    let manager = TREE.get().and_then(Outline::power_manager);
     let given = |registers: &Range<Hpa>| {
         let mut devices = plan.partitions.iter().flat_map(|partition| &partition.devices);
         devices.any(|device| device.registers.iter().any(|(_, pages)| pages.overlaps(registers)))
@@ -80,7 +79,7 @@ pub fn take(psci: Option<Conduit>, plan: &Plan) -> Result<(Power, Option<BoardWa
 }
 
 /// Powers the board off while translation is off.
-pub fn off_untranslated(tree: &Blob<'_>) {
+pub fn off_untranslated(tree: &Outline<'_>) {
     let Found { firmware, manager } = found(tree);
     let manager = manager.map(|registers| {
         // SAFETY: translation is off, so the registers can be reached as Device memory; the power

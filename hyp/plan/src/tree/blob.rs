@@ -6,6 +6,7 @@
 use core::ffi::CStr;
 
 use super::Cells;
+use super::node::is_called;
 
 const MAGIC: u32 = 0xd00d_feed;
 const HEADER_SIZE: usize = 40;
@@ -38,7 +39,7 @@ impl<'a> Blob<'a> {
         Some(Self {
             reservations: block(16)?,
             tokens: Tokens {
-                rest: block(8)?.get(..word(bytes, 36)? as usize)?,
+                rest: block(8)?.get(..word(bytes, 36)? as usize)?.as_chunks().0,
                 // Checked once here, and not with each name.
                 strings: core::str::from_utf8(block(12)?.get(..word(bytes, 32)? as usize)?).ok()?,
             },
@@ -55,8 +56,8 @@ impl<'a> Blob<'a> {
     pub fn root(&self) -> BlobNode<'a> {
         let mut tokens = self.tokens;
         match tokens.next() {
-            Some(Token::Begin(_)) => BlobNode { name: "", tokens },
-            _ => BlobNode { name: "", tokens: Tokens { rest: &[], strings: "" } },
+            Some(Token::Begin(name)) => BlobNode { name, tokens },
+            _ => BlobNode { name: &[], tokens: Tokens { rest: &[], strings: "" } },
         }
     }
 
@@ -71,8 +72,8 @@ impl<'a> Blob<'a> {
 /// A node of a [`Blob`].
 #[derive(Clone, Copy, Debug)]
 pub struct BlobNode<'a> {
-    /// Its name with the unit address.
-    pub name: &'a str,
+    /// Its name with the unit address, and NULs behind it.
+    name: &'a [u8],
     /// What follows its name.
     tokens: Tokens<'a>,
 }
@@ -94,34 +95,25 @@ impl<'a> BlobNode<'a> {
     /// Its children, in the order of the blob.
     pub fn children(&self) -> impl Iterator<Item = Self> + use<'a> {
         let mut tokens = self.tokens;
-        core::iter::from_fn(move || {
-            loop {
-                match tokens.next()? {
-                    Token::Begin(name) => {
-                        let child = Self { name: core::str::from_utf8(name).ok()?, tokens };
-                        tokens.leave();
-                        return Some(child);
-                    }
-                    Token::Property(..) => {}
-                    Token::End => {
-                        tokens.rest = &[];
-                        return None;
-                    }
-                }
-            }
-        })
+        core::iter::from_fn(move || tokens.child())
     }
 
     /// The first child of this name; a name without a unit address also finds a child that has one.
     #[must_use]
     pub fn child(&self, name: &str) -> Option<Self> {
-        self.children().find(|child| super::node::is_called(child.name, name))
+        self.children().find(|child| child.is_called(name))
+    }
+
+    /// Whether this is its name; one without a unit address is also that of a node that has one.
+    #[must_use]
+    pub fn is_called(&self, name: &str) -> bool {
+        is_called(self.name, name)
     }
 }
 
 /// A piece of the structure block.
 pub(super) enum Token<'a> {
-    /// A node of this name begins.
+    /// A node of this name, with NULs behind it, begins.
     Begin(&'a [u8]),
     /// A property of the node that began last, and its value.
     Property(PropertyName<'a>, &'a [u8]),
@@ -148,32 +140,51 @@ impl<'a> PropertyName<'a> {
     }
 }
 
-/// The structure block, consumed from the front.
+/// The structure block in words, consumed from the front.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tokens<'a> {
-    rest: &'a [u8],
+    rest: &'a [[u8; 4]],
     strings: &'a str,
 }
 
 impl<'a> Tokens<'a> {
     /// The next token; `None` where the blob is damaged.
+    #[inline(always)]
     pub(super) fn next(&mut self) -> Option<Token<'a>> {
         loop {
             return match self.word()? {
                 NOP => continue,
                 BEGIN_NODE => {
-                    let name = CStr::from_bytes_until_nul(self.rest).ok()?.to_bytes();
-                    self.bytes(name.len().checked_add(1)?)?;
-                    Some(Token::Begin(name))
+                    let words = self.rest.iter().position(|word| has_nul(*word))?.checked_add(1)?;
+                    Some(Token::Begin(self.words(words)?))
                 }
                 PROPERTY => {
-                    let size = self.word()?;
+                    let size = self.word()? as usize;
                     let name = PropertyName { strings: self.strings, at: self.word()? };
-                    Some(Token::Property(name, self.bytes(size as usize)?))
+                    Some(Token::Property(name, self.words(size.div_ceil(4))?.get(..size)?))
                 }
                 END_NODE | END => Some(Token::End),
                 _ => None,
             };
+        }
+    }
+
+    /// The next child of the node that began last; `None` behind its last one.
+    #[inline(never)]
+    fn child(&mut self) -> Option<BlobNode<'a>> {
+        loop {
+            match self.next()? {
+                Token::Begin(name) => {
+                    let child = BlobNode { name, tokens: *self };
+                    self.leave();
+                    return Some(child);
+                }
+                Token::Property(..) => {}
+                Token::End => {
+                    self.rest = &[];
+                    return None;
+                }
+            }
         }
     }
 
@@ -192,18 +203,23 @@ impl<'a> Tokens<'a> {
 
     #[inline(always)]
     fn word(&mut self) -> Option<u32> {
-        let (head, rest) = self.rest.split_first_chunk::<4>()?;
+        let (head, rest) = self.rest.split_first()?;
         self.rest = rest;
         Some(u32::from_be_bytes(*head))
     }
 
-    /// Takes `size` bytes and the padding to the next multiple of four behind them.
     #[inline(always)]
-    fn bytes(&mut self, size: usize) -> Option<&'a [u8]> {
-        let bytes = self.rest.get(..size)?;
-        self.rest = self.rest.get(size.checked_add(3)? & !3..)?;
-        Some(bytes)
+    fn words(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (words, rest) = self.rest.split_at_checked(count)?;
+        self.rest = rest;
+        Some(words.as_flattened())
     }
+}
+
+/// Whether one of four bytes is 0: only below such a one does the subtraction borrow from a top bit that was not set.
+const fn has_nul(word: [u8; 4]) -> bool {
+    let word = u32::from_ne_bytes(word);
+    word.wrapping_sub(0x0101_0101) & !word & 0x8080_8080 != 0
 }
 
 fn word(bytes: &[u8], at: usize) -> Option<u32> {

@@ -69,7 +69,7 @@ impl<'t, 'a> Node<'t, 'a> {
     /// The first child of this name; a name without a unit address also finds a child that has one.
     #[must_use]
     pub fn child(&self, name: &str) -> Option<Self> {
-        self.children().find(|child| is_called(child.name(), name))
+        self.children().find(|child| is_called(child.name().as_bytes(), name))
     }
 
     /// Its properties, in the order of the tree.
@@ -125,9 +125,8 @@ impl<'t, 'a> Node<'t, 'a> {
     /// Whether `compatible` lists one of these strings.
     #[must_use]
     pub fn is_compatible_with_any(&self, with: &[&str]) -> bool {
-        // As bytes: this is asked of every node, and text would be checked each time.
-        let mut strings = self.property("compatible").unwrap_or(&[]).split(|byte| *byte == 0);
-        strings.any(|string| with.iter().any(|with| with.as_bytes() == string))
+        let value = self.property("compatible").unwrap_or(&[]);
+        with.iter().any(|with| lists(value, with))
     }
 
     /// Whether `status` is absent, "okay" or "ok" (Devicetree Specification, 2.3.4).
@@ -175,15 +174,28 @@ impl<'t, 'a> Node<'t, 'a> {
     }
 }
 
+/// Whether a list of strings has this one. As bytes and by the length first: this is asked of every node.
+fn lists(mut list: &[u8], string: &str) -> bool {
+    while let Some((head, [end, ..])) = list.split_at_checked(string.len()) {
+        if *end == 0 && head == string.as_bytes() {
+            return true;
+        }
+        let next = list.iter().position(|byte| *byte == 0).and_then(|end| list.get(end..)?.get(1..));
+        list = next.unwrap_or(&[]);
+    }
+    false
+}
+
 /// A node's name without its unit address.
 pub(crate) fn base_name(name: &str) -> &str {
     name.split_once('@').map_or(name, |(base, _)| base)
 }
 
-/// Whether a node of the name `full` is found as `name`, which may leave the unit address out.
-pub(super) fn is_called(full: &str, name: &str) -> bool {
-    full.as_bytes().strip_prefix(name.as_bytes()).is_some_and(|rest| match rest.first() {
-        None => true,
+/// Whether a node of the name `full`, behind which NULs may follow, is found as `name`, which may leave the unit address
+/// out.
+pub(super) fn is_called(full: &[u8], name: &str) -> bool {
+    full.strip_prefix(name.as_bytes()).is_some_and(|rest| match rest.first() {
+        None | Some(0) => true,
         Some(b'@') => !name.contains('@'),
         Some(_) => false,
     })

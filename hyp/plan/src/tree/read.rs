@@ -5,7 +5,7 @@ use alloc::borrow::Cow;
 use alloc::format;
 
 use super::blob::{Blob, Token, blob_size};
-use super::{NodeId, Property, Tree};
+use super::{NodeId, Property, Strings, Tree};
 use crate::error::Problem;
 
 /// The deepest nesting that is read: twice what real trees have. A limit, because later users walk
@@ -35,7 +35,7 @@ impl<'a> Tree<'a> {
         loop {
             match tokens.next().ok_or_else(damaged)? {
                 Token::Begin(name) => {
-                    let name = core::str::from_utf8(name).map_err(|_| damaged())?;
+                    let name = Strings::new(name).next().ok_or_else(damaged)?;
                     node = Some(node.map_or(NodeId::ROOT, |parent| tree.add_node(parent, name)));
                     depth = depth.saturating_add(1);
                     if depth > MAX_DEPTH {
