@@ -6,7 +6,7 @@
 
 use crate::registers::{dsb_sy, isb};
 use crate::{read_register, write_register};
-use bulkhead_machine::sysreg::{IdRegisters, IdTable, Options, Register, configuration};
+use bulkhead_machine::sysreg::{IdTable, Options, Register, configuration};
 use bulkhead_types::Mpidr;
 
 /// HCR_EL2.VSE: a virtual SError is pending.
@@ -284,19 +284,13 @@ impl Features {
 
 /// The ID registers of this CPU as a guest sees them.
 pub fn id_registers(gic_system_registers: bool) -> IdTable {
-    struct This;
-    impl IdRegisters for This {
-        fn read(&self, register: Register) -> u64 {
-            read_id_register(register)
-        }
-    }
     let options = Options {
         gic_system_registers,
         // As `Geometry::stage2` has it.
         physical_address_bits: physical_bits().min(40) as u8,
         extended_controls: Features::read().extended_hypervisor_control,
     };
-    IdTable::new(&This, &options)
+    IdTable::new(read_id_register, &options)
 }
 
 /// Reads an ID register: op0 3, op1 0, CRn 0, CRm 1 to 7, and REVIDR_EL1 and AIDR_EL1. Others read as zero.

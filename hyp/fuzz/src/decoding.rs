@@ -4,21 +4,13 @@
 use crate::Input;
 use bulkhead_machine::instruction::Transfer;
 use bulkhead_machine::syndrome::{Access, Exit, Syndrome, SystemAccess};
-use bulkhead_machine::sysreg::{self, IdRegisters, IdTable, Operation, Options, Outcome, Register};
+use bulkhead_machine::sysreg::{self, IdTable, Operation, Options, Outcome};
 use std::sync::LazyLock;
 
-/// A CPU that has everything.
-struct Everything;
-
-impl IdRegisters for Everything {
-    fn read(&self, _: Register) -> u64 {
-        u64::MAX
-    }
-}
-
+/// Of a CPU that has everything.
 static TABLES: LazyLock<[IdTable; 2]> = LazyLock::new(|| {
     [true, false]
-        .map(|gic_system_registers| IdTable::new(&Everything, &Options { gic_system_registers, ..OPTIONS }))
+        .map(|gic_system_registers| IdTable::new(|_| u64::MAX, &Options { gic_system_registers, ..OPTIONS }))
 });
 
 const OPTIONS: Options =

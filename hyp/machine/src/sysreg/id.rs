@@ -3,12 +3,6 @@
 
 use super::{ID_REGISTERS, Register};
 
-/// The ID registers of the CPU itself.
-pub trait IdRegisters {
-    /// The value of an ID register, one of [`ID_REGISTERS`].
-    fn read(&self, register: Register) -> u64;
-}
-
 /// What the virtual machine has beside what the CPU has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -92,39 +86,15 @@ impl Field {
     fn apply(&self, value: u64, options: &Options) -> u64 {
         let field = value.wrapping_shr(self.lsb) & 0xf;
         let seen = match self.rule {
-            Rule::Keep => field,
             Rule::Hide => 0,
-            Rule::AtMost(limit) => field.min(limit),
-            Rule::VersionAtMost(limit) => {
-                if field == 0xf {
-                    0
-                } else {
-                    field.min(limit)
-                }
-            }
-            Rule::Fixed(fixed) => fixed & 0xf,
-            Rule::Absent => {
-                if field == 0 {
-                    0
-                } else {
-                    0xf
-                }
-            }
-            Rule::IfGicV3 => {
-                if options.gic_system_registers {
-                    field
-                } else {
-                    0
-                }
-            }
-            Rule::IfExtendedControls => {
-                if options.extended_controls {
-                    field
-                } else {
-                    0
-                }
-            }
+            Rule::IfGicV3 if !options.gic_system_registers => 0,
+            Rule::IfExtendedControls if !options.extended_controls => 0,
+            Rule::VersionAtMost(_) if field == 0xf => 0,
+            Rule::Absent if field != 0 => 0xf,
+            Rule::Keep | Rule::Absent | Rule::IfGicV3 | Rule::IfExtendedControls => field,
+            Rule::AtMost(limit) | Rule::VersionAtMost(limit) => field.min(limit),
             Rule::PhysicalAddresses => field.min(physical_address_range(options.physical_address_bits)),
+            Rule::Fixed(fixed) => fixed & 0xf,
         };
         seen.wrapping_shl(self.lsb)
     }
@@ -166,13 +136,14 @@ pub struct IdTable {
 }
 
 impl IdTable {
-    /// Works the values out. Where CPUs differ, each has a table of its own.
+    /// Works the values out from the CPU's own, which `read` gives for each of [`ID_REGISTERS`]. Where CPUs differ,
+    /// each has a table of its own.
     #[must_use]
-    pub fn new(cpu: &impl IdRegisters, options: &Options) -> Self {
+    pub fn new(read: impl Fn(Register) -> u64, options: &Options) -> Self {
         let mut values = [0; 64];
         for id in ID_REGISTERS {
             if let Some(value) = values.get_mut(id.register.id_index()) {
-                *value = id.sanitise(cpu.read(id.register), options);
+                *value = id.sanitise(read(id.register), options);
             }
         }
         Self { values, gic_system_registers: options.gic_system_registers }

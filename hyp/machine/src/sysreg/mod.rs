@@ -15,7 +15,7 @@ mod tests;
 mod traps;
 
 pub use controls::{CONTROLS, Control, Setting};
-pub use id::{Contents, Field, IdRegister, IdRegisters, IdTable, Options, Rule};
+pub use id::{Contents, Field, IdRegister, IdTable, Options, Rule};
 pub use id_fields::ID_REGISTERS;
 pub use traps::{Encodings, Row, Span, TRAPS, Verdict, row};
 

@@ -9,13 +9,9 @@ use proptest::prelude::*;
 use super::*;
 use bulkhead_types::IntId;
 
-/// A CPU whose every ID register reads as `0`'s value.
-struct All(u64);
-
-impl IdRegisters for All {
-    fn read(&self, _: Register) -> u64 {
-        self.0
-    }
+/// What a guest sees of a CPU whose every ID register reads as `value`.
+fn all(value: u64, options: &Options) -> IdTable {
+    IdTable::new(|_| value, options)
 }
 
 const OPTIONS: Options =
@@ -37,7 +33,7 @@ fn of_instruction(bits: u16) -> Register {
 
 #[test]
 fn access_does_what_the_table_says() {
-    let ids = IdTable::new(&All(u64::MAX), &OPTIONS);
+    let ids = all(u64::MAX, &OPTIONS);
     for register in every_register() {
         let read = access(&ids, register, Operation::Read);
         let write = access(&ids, register, Operation::Write(7));
@@ -110,7 +106,7 @@ fn fields_do_not_overlap_and_rules_have_reasons() {
 
 #[test]
 fn reserved_encodings_read_as_zero() {
-    let ids = IdTable::new(&All(u64::MAX), &OPTIONS);
+    let ids = all(u64::MAX, &OPTIONS);
     for crm in 1..8 {
         for op2 in 0..8 {
             let register = Register::new(3, 0, 0, crm, op2);
@@ -123,7 +119,7 @@ fn reserved_encodings_read_as_zero() {
 
 #[test]
 fn what_needs_el2_or_reaches_others_is_hidden() {
-    let ids = IdTable::new(&All(u64::MAX), &OPTIONS);
+    let ids = all(u64::MAX, &OPTIONS);
     for (name, field) in [
         ("ID_AA64PFR0_EL1", "EL2"),
         ("ID_AA64PFR0_EL1", "MPAM"),
@@ -150,25 +146,20 @@ fn what_needs_el2_or_reaches_others_is_hidden() {
 
 #[test]
 fn a_cortex_a72_keeps_what_it_has() {
-    struct CortexA72;
-    impl IdRegisters for CortexA72 {
-        fn read(&self, register: Register) -> u64 {
-            match register.name() {
-                Some("ID_AA64PFR0_EL1") => 0x0000_0000_0100_2222,
-                Some("ID_AA64DFR0_EL1") => 0x1030_5106,
-                Some("ID_AA64ISAR0_EL1") => 0x0001_1120,
-                Some("ID_AA64MMFR0_EL1") => 0x0000_1124,
-                _ => 0,
-            }
-        }
-    }
-    let v3 = IdTable::new(&CortexA72, &OPTIONS);
+    let cortex_a72 = |register: Register| match register.name() {
+        Some("ID_AA64PFR0_EL1") => 0x0000_0000_0100_2222,
+        Some("ID_AA64DFR0_EL1") => 0x1030_5106,
+        Some("ID_AA64ISAR0_EL1") => 0x0001_1120,
+        Some("ID_AA64MMFR0_EL1") => 0x0000_1124,
+        _ => 0,
+    };
+    let v3 = IdTable::new(cortex_a72, &OPTIONS);
     // EL2 goes, EL1 loses AArch32, EL0 and EL3 stay; the GIC's field is there for GICv3 alone.
     assert_eq!(v3.get(named("ID_AA64PFR0_EL1")), 0x0100_2012);
     assert_eq!(v3.get(named("ID_AA64DFR0_EL1")), 0x1030_5106);
     assert_eq!(v3.get(named("ID_AA64ISAR0_EL1")), 0x0001_1120);
     assert_eq!(v3.get(named("ID_AA64MMFR0_EL1")), 0x0000_1122, "40 bits, as stage 2 translates");
-    let v2 = IdTable::new(&CortexA72, &Options { gic_system_registers: false, ..OPTIONS });
+    let v2 = IdTable::new(cortex_a72, &Options { gic_system_registers: false, ..OPTIONS });
     assert_eq!(v2.get(named("ID_AA64PFR0_EL1")), 0x0000_2012);
     assert_eq!(access(&v2, ICC_SGI1R_EL1, Operation::Write(0)), Outcome::Undefined);
 }
@@ -176,16 +167,16 @@ fn a_cortex_a72_keeps_what_it_has() {
 #[test]
 fn a_counter_does_not_see_another_cpu() {
     let dfr0 = named("ID_AA64DFR0_EL1");
-    assert_eq!(IdTable::new(&All(1 << 48), &OPTIONS).get(dfr0) >> 48 & 0xf, 0xf);
-    assert_eq!(IdTable::new(&All(0), &OPTIONS).get(dfr0) >> 48 & 0xf, 0);
+    assert_eq!(all(1 << 48, &OPTIONS).get(dfr0) >> 48 & 0xf, 0xf);
+    assert_eq!(all(0, &OPTIONS).get(dfr0) >> 48 & 0xf, 0);
 }
 
 #[test]
 fn mops_needs_the_extended_controls() {
     let without = Options { extended_controls: false, ..OPTIONS };
     let isar2 = named("ID_AA64ISAR2_EL1");
-    assert_eq!(IdTable::new(&All(1 << 16), &OPTIONS).get(isar2), 1 << 16);
-    assert_eq!(IdTable::new(&All(1 << 16), &without).get(isar2), 0);
+    assert_eq!(all(1 << 16, &OPTIONS).get(isar2), 1 << 16);
+    assert_eq!(all(1 << 16, &without).get(isar2), 0);
 }
 
 #[test]
@@ -193,7 +184,7 @@ fn the_physical_address_range_is_never_more_than_stage_2s() {
     let bits = [32, 36, 40, 42, 44, 48, 52];
     for width in 32..=52u8 {
         let options = Options { physical_address_bits: width, ..OPTIONS };
-        let range = IdTable::new(&All(6), &options).get(named("ID_AA64MMFR0_EL1")) & 0xf;
+        let range = all(6, &options).get(named("ID_AA64MMFR0_EL1")) & 0xf;
         let shown = bits[range as usize];
         assert!(
             shown <= width && bits.iter().all(|more| *more <= shown || *more > width),
@@ -217,14 +208,14 @@ fn the_controls_are_what_the_table_relies_on() {
 proptest! {
     #[test]
     fn any_access_is_answered(bits: u16, value: u64, cpu: u64, is_read: bool) {
-        let ids = IdTable::new(&All(cpu), &OPTIONS);
+        let ids = all(cpu, &OPTIONS);
         let operation = if is_read { Operation::Read } else { Operation::Write(value) };
         let _ = access(&ids, of_instruction(bits), operation);
     }
 
     #[test]
     fn a_field_is_never_more_than_the_cpu_has(cpu: u64) {
-        let ids = IdTable::new(&All(cpu), &OPTIONS);
+        let ids = all(cpu, &OPTIONS);
         for id in ID_REGISTERS {
             let (Contents::Fields(fields) | Contents::Aarch32(fields)) = id.contents else { continue };
             for field in fields.iter().filter(|field| !matches!(field.rule, Rule::Fixed(_) | Rule::Absent)) {

@@ -8,8 +8,8 @@ use std::vec::Vec;
 
 use crate::sysreg::configuration::{CNTHCTL_EL2, HCR_EL2, HCRX_EL2, cptr_el2, mdcr_el2};
 use crate::sysreg::{
-    CONTROLS, Contents, Control, ID_REGISTERS, IdTable, Operation, Outcome, Register, Rule, Setting, TRAPS,
-    Verdict, access, row,
+    CONTROLS, Contents, Control, ID_REGISTERS, Operation, Outcome, Register, Rule, Setting, TRAPS, Verdict,
+    access, row,
 };
 
 /// A bit or field.
@@ -188,7 +188,7 @@ fn the_two_sides_name_the_same_controls() {
 /// The fields that a guest does not see as the CPU has them, and the registers that are gone with them.
 #[test]
 fn what_is_hidden_is_undefined() {
-    let ids = IdTable::new(&super::All(u64::MAX), &super::OPTIONS);
+    let ids = super::all(u64::MAX, &super::OPTIONS);
     let mut listed = BTreeSet::new();
     for line in lines(include_str!("hidden.txt")) {
         let (name, about) = line.split_once(' ').unwrap_or((line, ""));
