@@ -19,10 +19,10 @@ use bulkhead_el2::exception::{AARCH32, BIG_ENDIAN_EL1, Cause, Context, advance_i
 use bulkhead_el2::life::Ending;
 use bulkhead_machine::gic::SgiRegister;
 use bulkhead_machine::stage1::Stage1;
-use bulkhead_machine::syndrome::{Access, DataAbort, Exit, Fault, InstructionAbort, Syndrome, SystemAccess};
+use bulkhead_machine::syndrome::{Abort, Access, Exit, Syndrome, SystemAccess};
 use bulkhead_machine::sysreg::{self, Operation, Outcome};
 use bulkhead_platform::gic::Controller;
-use bulkhead_types::{IntId, Ipa};
+use bulkhead_types::IntId;
 
 /// HVC or SMC from AArch64.
 pub extern "C" fn call(frame: &mut Frame, esr: u64) {
@@ -64,11 +64,11 @@ pub extern "C" fn rare(frame: &mut Frame) {
         // A board does nothing where a cache line is maintained that no memory answers for.
         Exit::DataAbort(abort) if abort.is_maintenance && !abort.fault.on_walk => skip_instruction(),
         Exit::DataAbort(abort) => {
-            let DataAbort { is_write: write, is_maintenance: maintenance, .. } = abort;
+            let Abort { is_write: write, is_maintenance: maintenance, .. } = abort;
             if abort.access.is_none() && emulate::access(frame, &syndrome, &abort).is_some() {
                 return skip_instruction();
             }
-            let walk = level_of_walk(frame.guest, &syndrome, abort.fault, abort.ipa);
+            let walk = level_of_walk(frame.guest, &syndrome, &abort);
             inject(frame, Cause::DataAbort { write, maintenance, walk }, &syndrome);
         }
         Exit::InstructionAbort(abort) => instruction_abort(frame, abort, &syndrome),
@@ -80,19 +80,19 @@ pub extern "C" fn rare(frame: &mut Frame) {
 
 /// A fetch that stage 2 refused. A guest whose exception vector cannot be fetched would come here for
 /// ever: it is stopped.
-fn instruction_abort(frame: &Frame, abort: InstructionAbort, syndrome: &Syndrome) {
+fn instruction_abort(frame: &Frame, abort: Abort, syndrome: &Syndrome) {
     let vectors = read_register!("vbar_el1") & !0x7ff;
     if abort.va.is_some_and(|va| va.wrapping_sub(vectors) < 0x800) {
         frame.guest.vcpu.trace.note(syndrome);
         crash(frame, format_args!("its exception vectors cannot be fetched"), Some(syndrome));
     }
-    let walk = level_of_walk(frame.guest, syndrome, abort.fault, abort.ipa);
+    let walk = level_of_walk(frame.guest, syndrome, &abort);
     inject(frame, Cause::InstructionAbort { walk }, syndrome);
 }
 
 /// Where it is the walk of the guest's own tables that stage 2 refused: at which level.
-fn level_of_walk(guest: &Guest, syndrome: &Syndrome, fault: Fault, table: Option<Ipa>) -> Option<i8> {
-    let table = table.filter(|_| fault.on_walk)?;
+fn level_of_walk(guest: &Guest, syndrome: &Syndrome, abort: &Abort) -> Option<i8> {
+    let table = abort.ipa.filter(|_| abort.fault.on_walk)?;
     let tables = Stage1 {
         control: read_register!("tcr_el1"),
         roots: [read_register!("ttbr0_el1"), read_register!("ttbr1_el1")],

@@ -7,7 +7,7 @@ use crate::cpu::Guest;
 use crate::vectors::{Frame, translate};
 use crate::{memory, predictor, read_register, write_register};
 use bulkhead_machine::instruction::{Bank, Transfer};
-use bulkhead_machine::syndrome::{DataAbort, FaultKind, Syndrome};
+use bulkhead_machine::syndrome::{Abort, Syndrome};
 use bulkhead_types::{Hpa, Ipa, PAGE_SIZE};
 use core::arch::global_asm;
 
@@ -17,8 +17,8 @@ const EL1H: u64 = 0b0101;
 
 /// Carries out the load or store that aborted. `None`, with no register of the guest changed, if it is not one
 /// that a device answers.
-pub fn access(frame: &mut Frame, syndrome: &Syndrome, abort: &DataAbort) -> Option<()> {
-    if !matches!(abort.fault.kind, FaultKind::Translation(_)) || abort.fault.on_walk {
+pub fn access(frame: &mut Frame, syndrome: &Syndrome, abort: &Abort) -> Option<()> {
+    if !abort.fault.is_translation() || abort.fault.on_walk {
         return None;
     }
     let ipa = abort.ipa?;

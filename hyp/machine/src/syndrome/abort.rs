@@ -7,9 +7,9 @@ use core::fmt;
 
 use super::{Syndrome, bit, bits};
 
-/// A load or store that did not work (class 0x24).
+/// A load, store or fetch that did not work (classes 0x24 and 0x20).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DataAbort {
+pub struct Abort {
     /// What was wrong.
     pub fault: Fault,
     /// The guest's physical address, where HPFAR_EL2 holds one. Byte exact, save for a fault on the
@@ -23,17 +23,6 @@ pub struct DataAbort {
     pub is_write: bool,
     /// A cache maintenance or address translation instruction, not a load or store.
     pub is_maintenance: bool,
-}
-
-/// An instruction fetch that did not work (class 0x20).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct InstructionAbort {
-    /// What was wrong.
-    pub fault: Fault,
-    /// The guest's physical address, as in [`DataAbort::ipa`].
-    pub ipa: Option<Ipa>,
-    /// The virtual address, where it is valid.
-    pub va: Option<u64>,
 }
 
 /// One load or store of one general register, as the syndrome describes it: ESR_EL2.ISS with ISV set.
@@ -72,41 +61,32 @@ impl Size {
     /// Bytes.
     #[must_use]
     pub const fn bytes(self) -> u64 {
-        match self {
-            Self::Byte => 1,
-            Self::Half => 2,
-            Self::Word => 4,
-            Self::Double => 8,
-        }
+        1 << self as u32
+    }
+
+    /// Bits of a doubleword that are beyond this size.
+    #[inline(always)]
+    const fn beyond(self) -> u32 {
+        64_u32.wrapping_sub(8 << self as u32)
     }
 
     /// The bytes of a value of this size in the opposite order.
     #[must_use]
     pub const fn swap_bytes(self, value: u64) -> u64 {
-        match self {
-            Self::Byte => value,
-            Self::Half => (value as u16).swap_bytes() as u64,
-            Self::Word => (value as u32).swap_bytes() as u64,
-            Self::Double => value.swap_bytes(),
-        }
+        value.swap_bytes().wrapping_shr(self.beyond())
     }
 
     /// A value with every bit of this size set.
     #[must_use]
     #[inline(always)]
     pub const fn mask(self) -> u64 {
-        u64::MAX.wrapping_shr(64_u32.wrapping_sub(8_u32.wrapping_shl(self as u32)))
+        u64::MAX.wrapping_shr(self.beyond())
     }
 
     /// `value` cut to this size, its sign carried to 64 bits.
     #[must_use]
     pub const fn sign_extend(self, value: u64) -> u64 {
-        match self {
-            Self::Byte => value as i8 as u64,
-            Self::Half => value as i16 as u64,
-            Self::Word => value as i32 as u64,
-            Self::Double => value,
-        }
+        (value.wrapping_shl(self.beyond()) as i64).wrapping_shr(self.beyond()) as u64
     }
 }
 
@@ -118,7 +98,7 @@ impl fmt::Debug for Access {
 
 impl Access {
     /// The access to a page that stage 2 does not map, where the syndrome describes it: what an emulated
-    /// device is reached by. `None` for everything else, which [`DataAbort`] tells apart.
+    /// device is reached by. `None` for everything else, which [`Abort`] tells apart.
     #[must_use]
     #[inline(always)]
     pub const fn to_device(esr: u64) -> Option<Self> {
@@ -223,121 +203,54 @@ impl Access {
     }
 }
 
-/// What made an access fail: the fault status code of an abort.
+/// What made an access fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// What kind of fault.
-    pub kind: FaultKind,
+    /// The fault status code (DFSC, IFSC).
+    pub code: u8,
     /// On the walk of the guest's own tables, not on the access itself (S1PTW).
     pub on_walk: bool,
 }
 
-/// Fault status codes (DFSC, IFSC), with the level of the lookup where there is one (-1 to 3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FaultKind {
-    /// The output address is too large.
-    AddressSize(i8),
-    /// Nothing is mapped.
-    Translation(i8),
-    /// The access flag is clear.
-    AccessFlag(i8),
-    /// What is mapped does not allow it.
-    Permission(i8),
-    /// A synchronous external abort: the bus or the device said no.
-    External,
-    /// The same on a table walk.
-    ExternalOnWalk(i8),
-    /// A parity or ECC error.
-    Parity,
-    /// The same on a table walk.
-    ParityOnWalk(i8),
-    /// Not aligned as the memory type asks for.
-    Alignment,
-    /// A tag that does not match.
-    TagCheck,
-    /// A granule protection fault.
-    GranuleProtection,
-    /// Several TLB entries for one address.
-    TlbConflict,
-    /// An exclusive or atomic access to memory that does not support it.
-    UnsupportedAtomic,
-    /// A code that this list does not have.
-    Other(u8),
-}
-
 impl Fault {
     pub(super) const fn decode(esr: u64) -> Self {
-        let code = bits(esr, 0, 6) as u8;
-        let level = (code & 3) as i8;
-        let kind = match code {
-            0x00..=0x03 => FaultKind::AddressSize(level),
-            0x04..=0x07 => FaultKind::Translation(level),
-            0x08..=0x0b => FaultKind::AccessFlag(level),
-            0x0c..=0x0f => FaultKind::Permission(level),
-            0x10 => FaultKind::External,
-            0x11 => FaultKind::TagCheck,
-            0x13 => FaultKind::ExternalOnWalk(-1),
-            0x14..=0x17 => FaultKind::ExternalOnWalk(level),
-            0x18 => FaultKind::Parity,
-            0x1b => FaultKind::ParityOnWalk(-1),
-            0x1c..=0x1f => FaultKind::ParityOnWalk(level),
-            0x21 => FaultKind::Alignment,
-            0x23..=0x28 => FaultKind::GranuleProtection,
-            0x29 => FaultKind::AddressSize(-1),
-            0x2b => FaultKind::Translation(-1),
-            0x30 => FaultKind::TlbConflict,
-            0x35 => FaultKind::UnsupportedAtomic,
-            other => FaultKind::Other(other),
-        };
-        Self { kind, on_walk: bit(esr, 7) }
+        Self { code: bits(esr, 0, 6) as u8, on_walk: bit(esr, 7) }
     }
 
-    /// Whether HPFAR_EL2 holds the address: for a permission fault only where it was on the walk
-    /// (Arm ARM, D24.2, HPFAR_EL2).
-    const fn has_ipa(&self) -> bool {
-        match self.kind {
-            FaultKind::AddressSize(_) | FaultKind::Translation(_) | FaultKind::AccessFlag(_) => true,
-            FaultKind::Permission(_) => self.on_walk,
-            _ => false,
-        }
+    /// Whether nothing is mapped: a translation fault, at any level.
+    #[must_use]
+    pub const fn is_translation(self) -> bool {
+        matches!(self.code, 0x04..=0x07 | 0x2b)
+    }
+
+    /// Whether HPFAR_EL2 holds the address: for a translation, address size or access flag fault, and for a permission
+    /// fault only where it was on the walk (Arm ARM, D24.2, HPFAR_EL2).
+    const fn has_ipa(self) -> bool {
+        matches!(self.code, 0x00..=0x0b | 0x29 | 0x2b) || self.on_walk && matches!(self.code, 0x0c..=0x0f)
     }
 
     /// Whether FAR_EL2 holds the address: always, save for an external abort that says it does not.
-    const fn has_va(&self, esr: u64) -> bool {
-        !(matches!(self.kind, FaultKind::External) && bit(esr, 10))
-    }
-
-    fn addresses(&self, syndrome: &Syndrome) -> (Option<Ipa>, Option<u64>) {
-        let va = self.has_va(syndrome.esr).then_some(syndrome.far);
-        let ipa = self.has_ipa().then(|| {
-            // HPFAR_EL2.FIPA, bits 43:4, are bits 51:12 of the address.
-            let page = bits(syndrome.hpfar, 4, 40) << 12;
-            let offset = if self.on_walk { 0 } else { syndrome.far & 0xfff };
-            Ipa(page | offset)
-        });
-        (ipa, va)
+    const fn has_va(self, esr: u64) -> bool {
+        !(self.code == 0x10 && bit(esr, 10))
     }
 }
 
-impl DataAbort {
+impl Abort {
     /// ISS of class 0x24: ISV 24, SAS 23:22, SSE 21, SRT 20:16, SF 15, AR 14, FnV 10, CM 8, S1PTW 7,
-    /// WnR 6, DFSC 5:0.
-    #[inline]
+    /// WnR 6, DFSC 5:0. Class 0x20 has FnV, S1PTW and IFSC in the same places, and zeros in those of the rest.
     pub(super) fn decode(syndrome: &Syndrome) -> Self {
         let esr = syndrome.esr;
         let fault = Fault::decode(esr);
-        let (ipa, va) = fault.addresses(syndrome);
-        let is_write = bit(esr, 6);
-        let access = bit(esr, 24).then_some(Access(esr as u32));
-        Self { fault, ipa, va, access, is_write, is_maintenance: bit(esr, 8) }
-    }
-}
-
-impl InstructionAbort {
-    /// ISS of class 0x20: FnV 10, S1PTW 7, IFSC 5:0.
-    pub(super) fn decode(syndrome: &Syndrome) -> Self {
-        let fault = Fault::decode(syndrome.esr);
-        let (ipa, va) = fault.addresses(syndrome);
-        Self { fault, ipa, va }
+        // HPFAR_EL2.FIPA, bits 43:4, are bits 51:12 of the address.
+        let page = bits(syndrome.hpfar, 4, 40) << 12;
+        let offset = if fault.on_walk { 0 } else { syndrome.far & 0xfff };
+        Self {
+            fault,
+            ipa: fault.has_ipa().then_some(Ipa(page | offset)),
+            va: fault.has_va(esr).then_some(syndrome.far),
+            access: bit(esr, 24).then_some(Access(esr as u32)),
+            is_write: bit(esr, 6),
+            is_maintenance: bit(esr, 8),
+        }
     }
 }

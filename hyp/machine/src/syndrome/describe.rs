@@ -3,22 +3,66 @@
 
 use core::fmt::{self, Display, Formatter};
 
-use super::{
-    Aarch32Call, Access, DataAbort, DebugException, Exit, Fault, FaultKind, InstructionAbort, Misaligned,
-    Size, Syndrome, SystemAccess, Wfx, class,
-};
+use super::{Abort, Access, Fault, Syndrome, SystemAccess, bit, class};
+
+/// Classes (ESR_EL2.EC) whose syndrome says no more that a person needs.
+const CLASSES: &[(u8, &str)] = &[
+    (0x00, "undefined instruction"),
+    (0x07, "trapped FP or SIMD instruction"),
+    (0x08, "trapped AArch32 VMRS"),
+    (0x09, "trapped pointer authentication"),
+    (0x0a, "trapped LD64B or ST64B"),
+    (0x0e, "illegal execution state"),
+    (0x11, "AArch32 SVC"),
+    (0x12, "AArch32 HVC"),
+    (0x13, "AArch32 SMC"),
+    (0x19, "trapped SVE instruction"),
+    (0x1a, "trapped ERET"),
+    (0x1d, "trapped SME instruction or register"),
+    (0x22, "PC not aligned"),
+    (0x26, "SP not aligned"),
+    (0x2f, "SError"),
+    (0x30, "breakpoint"),
+    (0x32, "software step"),
+    (0x34, "watchpoint"),
+    (0x38, "breakpoint instruction"),
+    (0x3a, "vector catch"),
+    (0x3c, "breakpoint instruction"),
+];
 
 impl Display for Syndrome {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let width = if self.esr >> 25 & 1 == 1 { 32 } else { 16 };
-        write!(
-            f,
-            "{} (ESR_EL2 {:#x}: class {:#04x}, {width}-bit instruction, ISS {:#x})",
-            Exit::decode(self),
-            self.esr,
-            class(self.esr),
-            self.esr & 0x1ff_ffff,
-        )
+        let esr = self.esr;
+        match class(esr) {
+            0x24 => data_abort(f, &Abort::decode(self))?,
+            0x20 => {
+                f.write_str("instruction abort: fetch")?;
+                what_failed(f, &Abort::decode(self))?;
+            }
+            0x18 => SystemAccess::decode(esr).fmt(f)?,
+            0x16 => write!(f, "HVC #{:#x}", esr as u16)?,
+            0x17 => write!(f, "SMC #{:#x}", esr as u16)?,
+            0x01 => f.write_str(match esr & 0b11 {
+                0 => "WFI",
+                1 => "WFE",
+                2 => "WFIT",
+                _ => "WFET",
+            })?,
+            class @ (0x03..=0x06 | 0x0c) => write!(
+                f,
+                "AArch32 {}-bit {} coprocessor {}",
+                if matches!(class, 0x04 | 0x0c) { 64 } else { 32 },
+                if bit(esr, 0) { "read of" } else { "write to" },
+                if matches!(class, 0x03 | 0x04) { 15 } else { 14 },
+            )?,
+            class => match CLASSES.iter().find(|(it, _)| *it == class) {
+                Some((_, words)) => f.write_str(words)?,
+                None => write!(f, "exception class {class:#04x}, which is reserved")?,
+            },
+        }
+        let width = if bit(esr, 25) { 32 } else { 16 };
+        let (class, iss) = (class(esr), esr & 0x1ff_ffff);
+        write!(f, " (ESR_EL2 {esr:#x}: class {class:#04x}, {width}-bit instruction, ISS {iss:#x})")
     }
 }
 
@@ -32,7 +76,7 @@ impl Display for Own {
         // Classes of the same level as the handler's. FAR is an address of EL2's, and there is no other.
         let what = match class(*esr) {
             0x21 => "instruction abort",
-            0x25 if esr >> 6 & 1 == 1 => "data abort: store",
+            0x25 if bit(*esr, 6) => "data abort: store",
             0x25 => "data abort: load",
             _ => return syndrome.fmt(f),
         };
@@ -74,56 +118,6 @@ impl Display for Pstate {
     }
 }
 
-impl Display for Exit {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Hvc { immediate } => write!(f, "HVC #{immediate:#x}"),
-            Self::Smc { immediate } => write!(f, "SMC #{immediate:#x}"),
-            Self::SystemRegister(access) => access.fmt(f),
-            Self::DataAbort(abort) => abort.fmt(f),
-            Self::InstructionAbort(abort) => abort.fmt(f),
-            Self::Wfx(wfx) => f.write_str(match wfx {
-                Wfx::Wfi => "WFI",
-                Wfx::Wfe => "WFE",
-                Wfx::Wfit => "WFIT",
-                Wfx::Wfet => "WFET",
-            }),
-            Self::FpTrap => f.write_str("trapped FP or SIMD instruction"),
-            Self::SveTrap => f.write_str("trapped SVE instruction"),
-            Self::SmeTrap => f.write_str("trapped SME instruction or register"),
-            Self::PointerAuthTrap => f.write_str("trapped pointer authentication"),
-            Self::LoadStore64Trap => f.write_str("trapped LD64B or ST64B"),
-            Self::EretTrap => f.write_str("trapped ERET"),
-            Self::Coprocessor(trap) => write!(
-                f,
-                "AArch32 {} {} coprocessor {}",
-                if trap.is_double { "64-bit" } else { "32-bit" },
-                if trap.is_read { "read of" } else { "write to" },
-                trap.coprocessor
-            ),
-            Self::VmrsTrap => f.write_str("trapped AArch32 VMRS"),
-            Self::Aarch32Call(call) => f.write_str(match call {
-                Aarch32Call::Svc => "AArch32 SVC",
-                Aarch32Call::Hvc => "AArch32 HVC",
-                Aarch32Call::Smc => "AArch32 SMC",
-            }),
-            Self::IllegalState => f.write_str("illegal execution state"),
-            Self::Misaligned(Misaligned::Pc) => f.write_str("PC not aligned"),
-            Self::Misaligned(Misaligned::Sp) => f.write_str("SP not aligned"),
-            Self::Debug(exception) => f.write_str(match exception {
-                DebugException::Breakpoint => "breakpoint",
-                DebugException::Step => "software step",
-                DebugException::Watchpoint => "watchpoint",
-                DebugException::Instruction => "breakpoint instruction",
-                DebugException::VectorCatch => "vector catch",
-            }),
-            Self::SError => f.write_str("SError"),
-            Self::Undefined => f.write_str("undefined instruction"),
-            Self::Unknown { class } => write!(f, "exception class {class:#04x}, which is reserved"),
-        }
-    }
-}
-
 impl Display for SystemAccess {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         if self.is_read {
@@ -134,92 +128,74 @@ impl Display for SystemAccess {
     }
 }
 
-impl Display for DataAbort {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.write_str("data abort: ")?;
-        match (self.access, self.is_maintenance) {
-            (Some(access), _) => access.fmt(f)?,
-            (None, true) => f.write_str("cache maintenance")?,
-            (None, false) => write!(
-                f,
-                "{} that the syndrome does not describe (a pair, write-back, atomic or vector)",
-                if self.is_write { "store" } else { "load" }
-            )?,
+fn data_abort(f: &mut Formatter<'_>, abort: &Abort) -> fmt::Result {
+    f.write_str("data abort: ")?;
+    match abort.access {
+        Some(access) => access.fmt(f)?,
+        None if abort.is_maintenance => f.write_str("cache maintenance")?,
+        None => {
+            f.write_str(if abort.is_write { "store" } else { "load" })?;
+            f.write_str(" that the syndrome does not describe (a pair, write-back, atomic or vector)")?;
         }
-        addresses(f, self.ipa.map(|ipa| ipa.0), self.va)?;
-        write!(f, ": {}", self.fault)
     }
+    what_failed(f, abort)
 }
 
-impl Display for InstructionAbort {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.write_str("instruction abort: fetch")?;
-        addresses(f, self.ipa.map(|ipa| ipa.0), self.va)?;
-        write!(f, ": {}", self.fault)
-    }
-}
-
-fn addresses(f: &mut Formatter<'_>, ipa: Option<u64>, va: Option<u64>) -> fmt::Result {
-    match ipa {
-        Some(ipa) => write!(f, " at guest physical address {ipa:#x}")?,
+fn what_failed(f: &mut Formatter<'_>, abort: &Abort) -> fmt::Result {
+    match abort.ipa {
+        Some(ipa) => write!(f, " at guest physical address {:#x}", ipa.0)?,
         None => f.write_str(" at an unrecorded physical address")?,
     }
-    match va {
-        Some(va) => write!(f, ", virtual {va:#x}"),
-        None => Ok(()),
+    if let Some(va) = abort.va {
+        write!(f, ", virtual {va:#x}")?;
     }
+    write!(f, ": {}", abort.fault)
 }
 
 impl Display for Access {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let kind = match (self.is_write(), self.sign_extend()) {
-            (true, _) => "store",
-            (false, false) => "load",
-            (false, true) => "sign-extending load",
+        let (what, ordered, direction) = match (self.is_write(), self.sign_extend()) {
+            (true, _) => ("store", "-release", "from"),
+            (false, false) => ("load", "-acquire", "into"),
+            (false, true) => ("sign-extending load", "-acquire", "into"),
         };
-        let ordered = match (self.ordered(), self.is_write()) {
-            (false, _) => "",
-            (true, true) => "-release",
-            (true, false) => "-acquire",
-        };
-        let direction = if self.is_write() { "from" } else { "into" };
+        let ordered = if self.ordered() { ordered } else { "" };
         let bank = if self.sixty_four() { 'x' } else { 'w' };
-        write!(f, "{} {kind}{ordered} {direction} ", self.size())?;
+        write!(f, "{}-byte {what}{ordered} {direction} {bank}", self.size().bytes())?;
         match self.register() {
-            31 => write!(f, "{bank}zr"),
-            number => write!(f, "{bank}{number}"),
+            31 => f.write_str("zr"),
+            number => number.fmt(f),
         }
-    }
-}
-
-impl Display for Size {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-byte", self.bytes())
     }
 }
 
 impl Display for Fault {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match self.kind {
-            FaultKind::AddressSize(level) => write!(f, "address size fault, level {level}")?,
-            FaultKind::Translation(level) => write!(f, "translation fault, level {level}")?,
-            FaultKind::AccessFlag(level) => write!(f, "access flag fault, level {level}")?,
-            FaultKind::Permission(level) => write!(f, "permission fault, level {level}")?,
-            FaultKind::External => f.write_str("external abort")?,
-            FaultKind::ExternalOnWalk(level) => write!(f, "external abort on a table walk, level {level}")?,
-            FaultKind::Parity => f.write_str("parity or ECC error")?,
-            FaultKind::ParityOnWalk(level) => {
-                write!(f, "parity or ECC error on a table walk, level {level}")?
-            }
-            FaultKind::Alignment => f.write_str("alignment fault")?,
-            FaultKind::TagCheck => f.write_str("tag check fault")?,
-            FaultKind::GranuleProtection => f.write_str("granule protection fault")?,
-            FaultKind::TlbConflict => f.write_str("TLB conflict")?,
-            FaultKind::UnsupportedAtomic => {
-                f.write_str("exclusive or atomic access that the memory refuses")?
-            }
-            FaultKind::Other(code) => write!(f, "fault status {code:#04x}")?,
+        let walk = if self.on_walk { ", on the guest's own table walk" } else { "" };
+        let level = Some((self.code & 3) as i8);
+        let (what, level) = match self.code {
+            0x00..=0x03 => ("address size fault", level),
+            0x29 => ("address size fault", Some(-1)),
+            0x04..=0x07 => ("translation fault", level),
+            0x2b => ("translation fault", Some(-1)),
+            0x08..=0x0b => ("access flag fault", level),
+            0x0c..=0x0f => ("permission fault", level),
+            0x10 => ("external abort", None),
+            0x13 => ("external abort on a table walk", Some(-1)),
+            0x14..=0x17 => ("external abort on a table walk", level),
+            0x18 => ("parity or ECC error", None),
+            0x1b => ("parity or ECC error on a table walk", Some(-1)),
+            0x1c..=0x1f => ("parity or ECC error on a table walk", level),
+            0x11 => ("tag check fault", None),
+            0x21 => ("alignment fault", None),
+            0x23..=0x28 => ("granule protection fault", None),
+            0x30 => ("TLB conflict", None),
+            0x35 => ("exclusive or atomic access that the memory refuses", None),
+            other => return write!(f, "fault status {other:#04x}{walk}"),
+        };
+        match level {
+            Some(level) => write!(f, "{what}, level {level}{walk}"),
+            None => write!(f, "{what}{walk}"),
         }
-        if self.on_walk { f.write_str(", on the guest's own table walk") } else { Ok(()) }
     }
 }

@@ -6,7 +6,7 @@ mod describe;
 #[cfg(test)]
 mod tests;
 
-pub use abort::{Access, DataAbort, Fault, FaultKind, InstructionAbort, Size};
+pub use abort::{Abort, Access, Fault, Size};
 pub use describe::{Own, Pstate};
 
 use crate::sysreg::Register;
@@ -22,60 +22,15 @@ pub struct Syndrome {
     pub hpfar: u64,
 }
 
-/// A synchronous exception from EL1 or EL0, decoded.
+/// A synchronous exception from EL1 or EL0, as far as the answer depends on what its syndrome says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// HVC from AArch64.
-    Hvc {
-        /// The instruction's immediate; calls by the SMC Calling Convention have 0.
-        immediate: u16,
-    },
-    /// SMC from AArch64, trapped by HCR_EL2.TSC: ELR_EL2 is the SMC itself.
-    Smc {
-        /// The instruction's immediate; calls by the SMC Calling Convention have 0.
-        immediate: u16,
-    },
-    /// MRS, MSR or a system instruction.
-    SystemRegister(SystemAccess),
     /// A load or store that stage 2 (or the bus) refused.
-    DataAbort(DataAbort),
+    DataAbort(Abort),
     /// An instruction fetch that stage 2 (or the bus) refused.
-    InstructionAbort(InstructionAbort),
-    /// WFI, WFE, WFIT or WFET.
-    Wfx(Wfx),
-    /// An FP or Advanced SIMD instruction.
-    FpTrap,
-    /// An SVE instruction.
-    SveTrap,
-    /// An SME instruction or register.
-    SmeTrap,
-    /// A pointer authentication instruction or key register.
-    PointerAuthTrap,
-    /// LD64B or ST64B, trapped by HCRX_EL2.
-    LoadStore64Trap,
-    /// ERET, ERETAA or ERETAB.
-    EretTrap,
-    /// An access to coprocessor 15 or 14 from AArch32 (at EL0; EL1 is AArch64).
-    Coprocessor(CoprocessorTrap),
-    /// VMRS from AArch32.
-    VmrsTrap,
-    /// SVC, HVC or SMC from AArch32.
-    Aarch32Call(Aarch32Call),
-    /// An illegal execution state: PSTATE.IL was set.
-    IllegalState,
-    /// A PC or SP that is not aligned.
-    Misaligned(Misaligned),
-    /// Debug exceptions routed to EL2.
-    Debug(DebugException),
-    /// An SError that was taken synchronously with this syndrome.
-    SError,
-    /// UNDEFINED, or a trap without a class of its own (class 0).
-    Undefined,
-    /// A class that this list does not have, reserved ones among them.
-    Unknown {
-        /// ESR_EL2.EC.
-        class: u8,
-    },
+    InstructionAbort(Abort),
+    /// Anything else: the [`Syndrome`] shows in words what.
+    Other,
 }
 
 /// A trapped access to a system register, or a trapped system instruction.
@@ -87,65 +42,6 @@ pub struct SystemAccess {
     pub rt: u8,
     /// MRS (true) or MSR and system instructions (false).
     pub is_read: bool,
-}
-
-/// Which of the waiting instructions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wfx {
-    /// Wait for interrupt.
-    Wfi,
-    /// Wait for event.
-    Wfe,
-    /// Wait for interrupt with a timeout.
-    Wfit,
-    /// Wait for event with a timeout.
-    Wfet,
-}
-
-/// Which of the coprocessor accesses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CoprocessorTrap {
-    /// 15 (system control) or 14 (debug).
-    pub coprocessor: u8,
-    /// MRC, MRRC or LDC: a read of the coprocessor.
-    pub is_read: bool,
-    /// MRRC or MCRR: 64 bits in two general registers.
-    pub is_double: bool,
-}
-
-/// Which of the AArch32 calls.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Aarch32Call {
-    /// SVC.
-    Svc,
-    /// HVC.
-    Hvc,
-    /// SMC.
-    Smc,
-}
-
-/// What was not aligned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Misaligned {
-    /// The program counter.
-    Pc,
-    /// The stack pointer.
-    Sp,
-}
-
-/// A debug exception.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DebugException {
-    /// A hardware breakpoint.
-    Breakpoint,
-    /// A software step.
-    Step,
-    /// A watchpoint.
-    Watchpoint,
-    /// BRK or AArch32's BKPT.
-    Instruction,
-    /// An AArch32 vector catch.
-    VectorCatch,
 }
 
 /// ESR_EL2.EC, bits 31:26.
@@ -166,55 +62,11 @@ pub(crate) const fn bit(value: u64, lsb: u32) -> bool {
 impl Exit {
     /// Decodes the registers of a synchronous exception.
     #[must_use]
-    #[inline]
     pub fn decode(syndrome: &Syndrome) -> Self {
-        let esr = syndrome.esr;
-        match class(esr) {
-            0x24 => Self::DataAbort(DataAbort::decode(syndrome)),
-            0x18 => Self::SystemRegister(SystemAccess::decode(esr)),
-            0x16 => Self::Hvc { immediate: esr as u16 },
-            0x17 => Self::Smc { immediate: esr as u16 },
-            0x20 => Self::InstructionAbort(InstructionAbort::decode(syndrome)),
-            other => Self::decode_rare(other, esr),
-        }
-    }
-
-    /// The classes that a well-behaved guest never shows.
-    #[cold]
-    fn decode_rare(class: u8, esr: u64) -> Self {
-        match class {
-            0x00 => Self::Undefined,
-            0x01 => Self::Wfx(match bits(esr, 0, 2) {
-                0 => Wfx::Wfi,
-                1 => Wfx::Wfe,
-                2 => Wfx::Wfit,
-                _ => Wfx::Wfet,
-            }),
-            0x03..=0x06 | 0x0c => Self::Coprocessor(CoprocessorTrap {
-                coprocessor: if matches!(class, 0x03 | 0x04) { 15 } else { 14 },
-                is_read: bit(esr, 0),
-                is_double: matches!(class, 0x04 | 0x0c),
-            }),
-            0x07 => Self::FpTrap,
-            0x08 => Self::VmrsTrap,
-            0x09 => Self::PointerAuthTrap,
-            0x0a => Self::LoadStore64Trap,
-            0x0e => Self::IllegalState,
-            0x11 => Self::Aarch32Call(Aarch32Call::Svc),
-            0x12 => Self::Aarch32Call(Aarch32Call::Hvc),
-            0x13 => Self::Aarch32Call(Aarch32Call::Smc),
-            0x19 => Self::SveTrap,
-            0x1a => Self::EretTrap,
-            0x1d => Self::SmeTrap,
-            0x22 => Self::Misaligned(Misaligned::Pc),
-            0x26 => Self::Misaligned(Misaligned::Sp),
-            0x2f => Self::SError,
-            0x30 => Self::Debug(DebugException::Breakpoint),
-            0x32 => Self::Debug(DebugException::Step),
-            0x34 => Self::Debug(DebugException::Watchpoint),
-            0x38 | 0x3c => Self::Debug(DebugException::Instruction),
-            0x3a => Self::Debug(DebugException::VectorCatch),
-            class => Self::Unknown { class },
+        match class(syndrome.esr) {
+            0x24 => Self::DataAbort(Abort::decode(syndrome)),
+            0x20 => Self::InstructionAbort(Abort::decode(syndrome)),
+            _ => Self::Other,
         }
     }
 }

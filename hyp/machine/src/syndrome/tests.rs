@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 
-use std::string::ToString;
+use std::string::{String, ToString};
 
 use bulkhead_types::Ipa;
 use proptest::prelude::*;
@@ -11,7 +11,7 @@ fn syndrome(class: u64, iss: u64) -> Syndrome {
     Syndrome { esr: class << 26 | 1 << 25 | iss, far: 0xffff_8000_0900_0018, hpfar: 0x9000 << 4 }
 }
 
-fn abort(iss: u64) -> DataAbort {
+fn abort(iss: u64) -> Abort {
     match Exit::decode(&syndrome(0x24, iss)) {
         Exit::DataAbort(abort) => abort,
         other => panic!("{other:?}"),
@@ -24,7 +24,7 @@ fn a_store_to_a_device_is_decoded_in_full() {
     let abort = abort(1 << 24 | 2 << 22 | 3 << 16 | 1 << 6 | 0x07);
     assert_eq!(abort.ipa, Some(Ipa(0x0900_0018)));
     assert_eq!(abort.va, Some(0xffff_8000_0900_0018));
-    assert_eq!(abort.fault, Fault { kind: FaultKind::Translation(3), on_walk: false });
+    assert_eq!(abort.fault, Fault { code: 0b00_0111, on_walk: false });
     let access = abort.access.expect("the syndrome is valid");
     assert_eq!((access.size(), access.register(), access.is_write()), (Size::Word, 3, true));
     assert_eq!(access.stored(0x1_2345_6789), 0x2345_6789);
@@ -34,7 +34,7 @@ fn a_store_to_a_device_is_decoded_in_full() {
 fn bytes_are_swapped_within_their_size() {
     let value = 0x1122_3344_5566_7788;
     for (size, swapped) in [
-        (Size::Byte, value),
+        (Size::Byte, 0x88),
         (Size::Half, 0x8877),
         (Size::Word, 0x8877_6655),
         (Size::Double, 0x8877_6655_4433_2211),
@@ -101,51 +101,104 @@ fn system_register_fields_are_in_their_places() {
     // mrs x7, id_aa64pfr0_el1: op0 3, op1 0, CRn 0, CRm 4, op2 0.
     let iss = 3 << 20 | 7 << 5 | 4 << 1 | 1;
     let expected = SystemAccess { register: Register::new(3, 0, 0, 4, 0), rt: 7, is_read: true };
-    assert_eq!(Exit::decode(&syndrome(0x18, iss)), Exit::SystemRegister(expected));
+    assert_eq!(SystemAccess::decode(syndrome(0x18, iss).esr), expected);
     // msr icc_sgi1r_el1, x0: op0 3, op1 0, CRn 12, CRm 11, op2 5.
     let iss = 3 << 20 | 5 << 17 | 12 << 10 | 11 << 1;
     let expected = SystemAccess { register: Register::new(3, 0, 12, 11, 5), rt: 0, is_read: false };
-    assert_eq!(Exit::decode(&syndrome(0x18, iss)), Exit::SystemRegister(expected));
+    assert_eq!(SystemAccess::decode(syndrome(0x18, iss).esr), expected);
 }
 
 #[test]
-fn every_class_has_its_exit() {
-    for (class, exit) in [
-        (0x00, Exit::Undefined),
-        (0x01, Exit::Wfx(Wfx::Wfi)),
-        (0x07, Exit::FpTrap),
-        (0x08, Exit::VmrsTrap),
-        (0x09, Exit::PointerAuthTrap),
-        (0x0a, Exit::LoadStore64Trap),
-        (0x0e, Exit::IllegalState),
-        (0x11, Exit::Aarch32Call(Aarch32Call::Svc)),
-        (0x12, Exit::Aarch32Call(Aarch32Call::Hvc)),
-        (0x13, Exit::Aarch32Call(Aarch32Call::Smc)),
-        (0x16, Exit::Hvc { immediate: 0 }),
-        (0x17, Exit::Smc { immediate: 0 }),
-        (0x19, Exit::SveTrap),
-        (0x1a, Exit::EretTrap),
-        (0x1d, Exit::SmeTrap),
-        (0x22, Exit::Misaligned(Misaligned::Pc)),
-        (0x26, Exit::Misaligned(Misaligned::Sp)),
-        (0x2f, Exit::SError),
-        (0x30, Exit::Debug(DebugException::Breakpoint)),
-        (0x32, Exit::Debug(DebugException::Step)),
-        (0x34, Exit::Debug(DebugException::Watchpoint)),
-        (0x3a, Exit::Debug(DebugException::VectorCatch)),
-        (0x3c, Exit::Debug(DebugException::Instruction)),
-        (0x3f, Exit::Unknown { class: 0x3f }),
+fn the_class_tells_data_from_instructions() {
+    for class in 0..64 {
+        let exit = Exit::decode(&syndrome(class, 0x10));
+        assert_eq!(matches!(exit, Exit::DataAbort(_)), class == 0x24);
+        assert_eq!(matches!(exit, Exit::InstructionAbort(_)), class == 0x20);
+    }
+}
+
+/// What a syndrome shows, without its numbers.
+fn words(class: u64, iss: u64) -> String {
+    let shown = syndrome(class, iss).to_string();
+    shown.split_once(" (ESR_EL2 ").expect("numbers follow").0.into()
+}
+
+#[test]
+fn every_class_has_its_words() {
+    for (class, expected) in [
+        (0x00, "undefined instruction"),
+        (0x01, "WFI"),
+        (0x07, "trapped FP or SIMD instruction"),
+        (0x08, "trapped AArch32 VMRS"),
+        (0x09, "trapped pointer authentication"),
+        (0x0a, "trapped LD64B or ST64B"),
+        (0x0e, "illegal execution state"),
+        (0x11, "AArch32 SVC"),
+        (0x12, "AArch32 HVC"),
+        (0x13, "AArch32 SMC"),
+        (0x16, "HVC #0x0"),
+        (0x17, "SMC #0x0"),
+        (0x19, "trapped SVE instruction"),
+        (0x1a, "trapped ERET"),
+        (0x1d, "trapped SME instruction or register"),
+        (0x22, "PC not aligned"),
+        (0x26, "SP not aligned"),
+        (0x2f, "SError"),
+        (0x30, "breakpoint"),
+        (0x32, "software step"),
+        (0x34, "watchpoint"),
+        (0x38, "breakpoint instruction"),
+        (0x3a, "vector catch"),
+        (0x3c, "breakpoint instruction"),
+        (0x3f, "exception class 0x3f, which is reserved"),
     ] {
-        assert_eq!(Exit::decode(&syndrome(class, 0)), exit, "class {class:#x}");
+        assert_eq!(words(class, 0), expected, "class {class:#x}");
     }
-    for (iss, wfx) in [Wfx::Wfi, Wfx::Wfe, Wfx::Wfit, Wfx::Wfet].into_iter().enumerate() {
-        assert_eq!(Exit::decode(&syndrome(0x01, iss as u64)), Exit::Wfx(wfx));
+    for (iss, expected) in (0..).zip(["WFI", "WFE", "WFIT", "WFET"]) {
+        assert_eq!(words(0x01, iss), expected);
     }
-    for (class, coprocessor, is_double) in
-        [(3, 15, false), (4, 15, true), (5, 14, false), (6, 14, false), (0xc, 14, true)]
-    {
-        let expected = CoprocessorTrap { coprocessor, is_read: true, is_double };
-        assert_eq!(Exit::decode(&syndrome(class, 1)), Exit::Coprocessor(expected));
+    assert_eq!(words(0x16, 0x1234), "HVC #0x1234");
+    for (class, is_read, expected) in [
+        (3, 1, "AArch32 32-bit read of coprocessor 15"),
+        (4, 1, "AArch32 64-bit read of coprocessor 15"),
+        (5, 0, "AArch32 32-bit write to coprocessor 14"),
+        (6, 1, "AArch32 32-bit read of coprocessor 14"),
+        (0xc, 0, "AArch32 64-bit write to coprocessor 14"),
+    ] {
+        assert_eq!(words(class, is_read), expected);
+    }
+}
+
+#[test]
+fn every_fault_has_its_words() {
+    let shown = |code, on_walk| Fault { code, on_walk }.to_string();
+    for (code, expected) in [
+        (0x01, "address size fault, level 1"),
+        (0x29, "address size fault, level -1"),
+        (0x06, "translation fault, level 2"),
+        (0x2b, "translation fault, level -1"),
+        (0x0b, "access flag fault, level 3"),
+        (0x0d, "permission fault, level 1"),
+        (0x10, "external abort"),
+        (0x13, "external abort on a table walk, level -1"),
+        (0x14, "external abort on a table walk, level 0"),
+        (0x18, "parity or ECC error"),
+        (0x1b, "parity or ECC error on a table walk, level -1"),
+        (0x1f, "parity or ECC error on a table walk, level 3"),
+        (0x11, "tag check fault"),
+        (0x21, "alignment fault"),
+        (0x23, "granule protection fault"),
+        (0x30, "TLB conflict"),
+        (0x35, "exclusive or atomic access that the memory refuses"),
+        (0x3f, "fault status 0x3f"),
+    ] {
+        assert_eq!(shown(code, false), expected, "{code:#x}");
+    }
+    assert_eq!(shown(0x04, true), "translation fault, level 0, on the guest's own table walk");
+    assert_eq!(shown(0x12, true), "fault status 0x12, on the guest's own table walk");
+    for code in 0..64 {
+        let fault = Fault { code, on_walk: false };
+        assert_eq!(fault.is_translation(), fault.to_string().starts_with("translation"));
     }
 }
 
@@ -156,13 +209,22 @@ fn a_dump_reads_as_a_sentence() {
         "data abort: 4-byte store from w3 at guest physical address 0x9000018, virtual 0xffff800009000018: \
          translation fault, level 3 (ESR_EL2 0x93830047: class 0x24, 32-bit instruction, ISS 0x1830047)"
     );
+    assert_eq!(words(0x18, 3 << 20 | 7 << 5 | 4 << 1 | 1), "read of ID_AA64PFR0_EL1 (S3_0_C0_C4_0) into x7");
+    assert_eq!(words(0x18, 2 << 20 | 1 << 14 | 31 << 5), "write of x31 to S2_1_C0_C0_0");
     assert_eq!(
-        Exit::decode(&syndrome(0x18, 3 << 20 | 7 << 5 | 4 << 1 | 1)).to_string(),
-        "read of ID_AA64PFR0_EL1 (S3_0_C0_C4_0) into x7"
+        words(0x24, 7 | 1 << 24 | 31 << 16 | 1 << 14 | 1 << 21),
+        "data abort: 1-byte sign-extending load-acquire into wzr at guest physical address 0x9000018, virtual \
+         0xffff800009000018: translation fault, level 3"
     );
     assert_eq!(
-        Exit::decode(&syndrome(0x18, 2 << 20 | 1 << 14 | 31 << 5)).to_string(),
-        "write of x31 to S2_1_C0_C0_0"
+        words(0x24, 0x10 | 1 << 10),
+        "data abort: load that the syndrome does not describe (a pair, write-back, atomic or vector) at an unrecorded \
+         physical address: external abort"
+    );
+    assert_eq!(
+        words(0x20, 1 << 7 | 0x05),
+        "instruction abort: fetch at guest physical address 0x9000000, virtual 0xffff800009000018: translation fault, \
+         level 1, on the guest's own table walk"
     );
 }
 
@@ -171,7 +233,7 @@ proptest! {
     fn any_syndrome_is_decoded_and_described(esr: u64, far: u64, hpfar: u64) {
         let syndrome = Syndrome { esr, far, hpfar };
         prop_assert!(!syndrome.to_string().is_empty());
-        if let Exit::DataAbort(DataAbort { access: Some(access), .. }) = Exit::decode(&syndrome) {
+        if let Exit::DataAbort(Abort { access: Some(access), .. }) = Exit::decode(&syndrome) {
             prop_assert!(access.register() < 32);
             prop_assert_eq!(access.stored(far) & !access.size().mask(), 0);
         }
