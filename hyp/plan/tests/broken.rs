@@ -99,6 +99,12 @@ fn configurations() -> Vec<(&'static str, String)> {
         // memory
         ("memory missing", with("memory", "")),
         ("memory with half a pair", with("memory", "memory = <0x0 0x40000000 0x0>;")),
+        ("memory of one cell", with("memory", "memory = <0x40000000>;")),
+        (
+            "memory whose last size is forgotten",
+            with("memory", "memory = <0x0 0x40000000 0x0 0x8000000>, <0x0 0x60000000>;"),
+        ),
+        ("an address alone, which is a size", with("memory", "identity-mapped; memory = <0x0 0x80000000>;")),
         ("memory of no bytes", with("memory", "memory = <0x0 0x40000000 0x0 0x0>;")),
         ("memory not of whole pages", with("memory", "memory = <0x0 0x40000000 0x0 0x8000800>;")),
         ("memory not at a page", with("memory", "memory = <0x0 0x40000200 0x0 0x8000000>;")),
@@ -189,6 +195,7 @@ fn configurations() -> Vec<(&'static str, String)> {
         // other properties
         ("an unknown property", with("kernal", "kernal = \"linux\";")),
         ("an unknown property unlike any", with("colour", "colour = \"red\";")),
+        ("the hypervisor's property in a partition", with("w", "watchdog-timeout-sec = <10>;")),
         ("an unknown console", with("console", "console = \"uatr\";")),
         ("a console of no known kind", with("console", "console = \"virtio\";")),
         ("an unknown restart", with("restart", "restart = \"on-crahs\";")),
@@ -262,6 +269,11 @@ fn configurations() -> Vec<(&'static str, String)> {
         (
             "three address cells",
             partitions(&[("a", FIRST)]).replace("#address-cells = <2>", "#address-cells = <3>"),
+        ),
+        (
+            "a partition's property around partitions",
+            partitions(&[("a", FIRST)])
+                .replace("#address-cells = <2>;", "#address-cells = <2>; restart = \"always\";"),
         ),
         (
             "an unknown property around partitions",

@@ -5,11 +5,10 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use bulkhead_types::{Ipa, Range};
-
 use super::{Guest, GuestBlob, at_root, flatten, make};
 use crate::error::{Problem, listed};
 use crate::overlay;
+use crate::plan::Memory;
 use crate::tree::Tree;
 
 /// The tree in `blob`, the image called `name`.
@@ -68,9 +67,7 @@ fn check_memory(guest: &Guest<'_, '_>, tree: &Tree<'_>) -> Result<(), Problem> {
                 covered = covered.saturating_add(overlap);
             }
             if covered < range.size() {
-                let own = guest.memory.iter();
-                let own: Vec<_> =
-                    own.filter_map(|memory| Range::<Ipa>::new(memory.guest, memory.frames.size())).collect();
+                let own: Vec<_> = guest.memory.iter().filter_map(Memory::range).collect();
                 return Err(Problem::new(
                     node.path(),
                     format!("{} describes memory that the partition does not have ({range})", node.path()),

@@ -1,20 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The binding: what a `bulkhead,partition` node may say. `docs/binding.md` is its description for users.
 
+mod properties;
 mod read;
 
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use bulkhead_types::Ipa;
 
 use crate::tree::NodeId;
-pub(crate) use read::{WATCHDOG, policy, read};
+pub(crate) use read::{parent, policy, read};
 
 /// `compatible` of the node that holds the partitions.
 pub const PARTITIONS: &str = "bulkhead,partitions";
 /// `compatible` of a partition.
 pub const PARTITION: &str = "bulkhead,partition";
+/// The property that has the hypervisor run the board's watchdog.
+pub(crate) const WATCHDOG: &str = "watchdog-timeout-sec";
 /// The guest-physical address space: 40 bits, which every CPU with EL2 can translate.
 pub const ADDRESS_BITS: u32 = 40;
 
@@ -88,6 +92,14 @@ pub struct MemoryWish {
     pub size: u64,
     /// What the guest may do with it.
     pub access: Access,
+}
+
+impl MemoryWish {
+    /// As it would stand in source, but for the cells of its numbers.
+    pub(crate) fn shown(&self) -> String {
+        let at = self.at.map_or_else(String::new, |at| format!("{at} "));
+        format!("<{at}{:#x}>", self.size)
+    }
 }
 
 /// What one node asks for; nothing is checked against the board yet. A property that is malformed is

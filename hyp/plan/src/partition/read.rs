@@ -8,8 +8,10 @@ use alloc::vec::Vec;
 
 use bulkhead_types::{Ipa, PAGE_SIZE};
 
+use super::properties::{self, address, check, strings};
 use super::{
     ADDRESS_BITS, Access, MemoryWish, OnPanic, PARTITION, PARTITIONS, Policy, Restart, RestartPolicy, Spec,
+    WATCHDOG,
 };
 use crate::error::{Errors, Problem};
 use crate::sorted::Map;
@@ -21,90 +23,64 @@ const MAX_NAME: usize = 31;
 /// Who the hypervisor is on the console.
 const HYPERVISOR: &str = "bulkhead";
 
-const PROPERTIES: &[&str] = &[
-    "compatible",
-    "status",
-    "phandle",
-    "#address-cells",
-    "#size-cells",
-    "cpus",
-    "memory",
-    "identity-mapped",
-    "primary",
-    "kernel",
-    "ramdisk",
-    "bootargs",
-    "device-tree",
-    "load-address",
-    "entry",
-    "console",
-    "devices",
-    "restart",
-    "restart-limit",
-    "restart-delay-ms",
-    "watchdog",
-];
-
 /// The name of the nodes inside a partition: memory with fewer rights than the property's.
 const MEMORY_NODE: &str = "memory";
-const MEMORY_PROPERTIES: &[&str] = &["reg", "read-only", "no-execute", "phandle"];
-
-const PARENT_PROPERTIES: &[&str] =
-    &["compatible", "#address-cells", "#size-cells", "status", "phandle", "on-panic", "no-monitor", WATCHDOG];
-
-/// The property that has the hypervisor run the board's watchdog.
-pub(crate) const WATCHDOG: &str = "watchdog-timeout-sec";
 
 /// `restart-limit` and `restart-delay-ms` where they are not given.
 const RESTART_LIMIT: u32 = 10;
 const RESTART_DELAY_MS: u32 = 100;
 
+/// The node of all partitions.
+pub(crate) fn parent<'t, 'a>(tree: &'t Tree<'a>) -> Result<Node<'t, 'a>, Problem> {
+    tree.root().children().find(|node| node.is_compatible(PARTITIONS)).ok_or_else(|| {
+        Problem::new("/partitions", "no node of the merged tree has compatible = \"bulkhead,partitions\"")
+            .advice("One overlay must add /partitions with that compatible and a child for each partition")
+    })
+}
+
 /// Reads what the node of all partitions says of the hypervisor itself.
-pub(crate) fn policy(tree: &Tree<'_>, errors: &mut Errors) -> Policy {
-    let node = tree.root().children().find(|node| node.is_compatible(PARTITIONS));
-    let Some(node) = node else {
-        return Policy { on_panic: OnPanic::default(), monitor: true, watchdog: None };
-    };
-    let mut reader = Reader { node, parent: node, errors };
-    let choices = [("power-off", OnPanic::PowerOff), ("reset", OnPanic::Reset), ("halt", OnPanic::Halt)];
+pub(crate) fn policy(parent: Node<'_, '_>) -> Policy {
     Policy {
-        on_panic: reader.choice("on-panic", &choices, OnPanic::default()),
-        monitor: !reader.flag("no-monitor"),
-        watchdog: reader.number(WATCHDOG),
+        on_panic: match parent.string("on-panic") {
+            Some("reset") => OnPanic::Reset,
+            Some("halt") => OnPanic::Halt,
+            _ => OnPanic::PowerOff,
+        },
+        monitor: !parent.has("no-monitor"),
+        watchdog: parent.u32(WATCHDOG),
     }
 }
 
 /// Reads every partition that is not disabled, and notes everything that is not as the binding has it.
-pub(crate) fn read<'t>(tree: &'t Tree<'_>, errors: &mut Errors) -> Vec<Spec<'t>> {
+pub(crate) fn read<'t>(parent: Node<'t, '_>, errors: &mut Errors) -> Vec<Spec<'t>> {
     let before = errors.0.len();
-    let Some(parent) = tree.root().children().find(|node| node.is_compatible(PARTITIONS)) else {
-        errors.push(
-            Problem::new(
-                "/partitions",
-                "no node of the merged tree has compatible = \"bulkhead,partitions\"",
-            )
-            .advice("One overlay must add /partitions with that compatible and a child for each partition"),
-        );
-        return Vec::new();
-    };
-    check_parent(parent, errors);
+    check(parent, properties::HYPERVISOR, errors);
+    for name in ["#address-cells", "#size-cells"] {
+        if !matches!(parent.u32(name), Some(1 | 2)) {
+            errors.push(bad(parent, name, "it must be <1> or <2>").advice("<2> suits every board"));
+        }
+    }
     let mut names = Map::new();
-    let mut specs = Vec::new();
+    let mut specs: Vec<Spec<'t>> = Vec::new();
+    let mut first_primary = None;
     for node in parent.children() {
         if names.add(node.base_name(), ()).is_err() {
             errors.push(Problem::new(node.path(), "another partition has this name already"));
         }
-        match node.property("status") {
-            Some(b"disabled\0") => continue,
-            None | Some(b"okay\0" | b"ok\0") => {}
-            Some(_) => errors.push(bad(node, "status", "status is \"okay\" or \"disabled\"")),
+        if node.property("status") == Some(b"disabled\0") {
+            continue;
         }
-        specs.push(Reader { node, parent, errors }.spec());
-    }
-    let mut primaries = specs.iter().filter(|spec| spec.primary);
-    if let (Some(first), Some(second)) = (primaries.next(), primaries.next()) {
-        let rule = format!("{} is primary already, and only one partition can have all the rest", first.name);
-        errors.push(Problem::new(second.path.clone(), rule).property("primary"));
+        let spec = spec(node, parent, errors);
+        match first_primary {
+            Some(first) if spec.primary => {
+                let rule =
+                    format!("{first} is primary already, and only one partition can have all the rest");
+                errors.push(bad(node, "primary", rule));
+            }
+            None if spec.primary => first_primary = Some(spec.name),
+            _ => {}
+        }
+        specs.push(spec);
     }
     if specs.is_empty() && errors.0.len() == before {
         errors.push(
@@ -115,29 +91,8 @@ pub(crate) fn read<'t>(tree: &'t Tree<'_>, errors: &mut Errors) -> Vec<Spec<'t>>
     specs
 }
 
-fn check_parent(parent: Node<'_, '_>, errors: &mut Errors) {
-    for name in ["#address-cells", "#size-cells"] {
-        if !matches!(parent.u32(name), Some(1 | 2)) {
-            errors.push(bad(parent, name, "it must be <1> or <2>").advice("<2> suits every board"));
-        }
-    }
-    for property in parent.properties() {
-        if !PARENT_PROPERTIES.contains(&&*property.name) {
-            errors.push(unknown(parent, &property.name, PARENT_PROPERTIES));
-        }
-    }
-}
-
-fn unknown(node: Node<'_, '_>, name: &str, known: &[&'static str]) -> Problem {
-    Problem::new(node.path(), "no such property is known here").property(String::from(name)).or_near(
-        name,
-        known,
-        "Known are",
-    )
-}
-
 /// A problem with a property, its value shown as in source.
-fn bad(node: Node<'_, '_>, name: &'static str, rule: impl Into<Cow<'static, str>>) -> Problem {
+pub(super) fn bad(node: Node<'_, '_>, name: &'static str, rule: impl Into<Cow<'static, str>>) -> Problem {
     let problem = Problem::new(node.path(), rule).property(name);
     match node.property(name) {
         None | Some([]) => problem,
@@ -172,272 +127,172 @@ fn cell(cell: u32) -> String {
 }
 
 /// Reads one partition, noting every problem.
-struct Reader<'t, 'a, 'e> {
-    node: Node<'t, 'a>,
-    parent: Node<'t, 'a>,
-    errors: &'e mut Errors,
+fn spec<'t>(node: Node<'t, '_>, parent: Node<'_, '_>, errors: &mut Errors) -> Spec<'t> {
+    check_name(node, errors);
+    check(node, properties::PARTITION, errors);
+    let primary = node.has("primary");
+    if !node.has("kernel") {
+        errors.push(bad(node, "kernel", "a partition needs the name of an image in the bundle"));
+    }
+    Spec {
+        node: node.id(),
+        path: node.path(),
+        name: node.name(),
+        cpus: cpus(node, primary, errors),
+        memory: memory(node, parent, primary, errors),
+        identity_mapped: node.has("identity-mapped") || primary,
+        primary,
+        kernel: node.string("kernel").unwrap_or_default(),
+        ramdisk: node.string("ramdisk"),
+        bootargs: node.string("bootargs"),
+        device_tree: node.string("device-tree"),
+        load_address: address(node, "load-address"),
+        entry: address(node, "entry"),
+        uart: node.string("console") != Some("none"),
+        devices: devices(node, primary, errors),
+        restart: RestartPolicy {
+            when: match node.string("restart") {
+                Some("on-crash") => Restart::OnCrash,
+                Some("always") => Restart::Always,
+                _ => Restart::Never,
+            },
+            limit: node.u32("restart-limit").unwrap_or(RESTART_LIMIT),
+            delay_ms: node.u32("restart-delay-ms").unwrap_or(RESTART_DELAY_MS),
+        },
+        watchdog: node.has("watchdog"),
+    }
 }
 
-impl<'t> Reader<'t, '_, '_> {
-    fn spec(mut self) -> Spec<'t> {
-        self.names();
-        let primary = self.flag("primary");
-        Spec {
-            node: self.node.id(),
-            path: self.node.path(),
-            name: self.node.name(),
-            cpus: self.cpus(primary),
-            memory: self.all_memory(primary),
-            identity_mapped: self.flag("identity-mapped") || primary,
-            primary,
-            kernel: self.required_string("kernel"),
-            ramdisk: self.string("ramdisk"),
-            bootargs: self.string("bootargs"),
-            device_tree: self.string("device-tree"),
-            load_address: self.address("load-address"),
-            entry: self.address("entry"),
-            uart: self.choice("console", &[("uart", true), ("none", false)], true),
-            devices: self.devices(primary),
-            restart: RestartPolicy {
-                when: self.choice(
-                    "restart",
-                    &[("never", Restart::Never), ("on-crash", Restart::OnCrash), ("always", Restart::Always)],
-                    Restart::default(),
-                ),
-                limit: self.number("restart-limit").unwrap_or(RESTART_LIMIT),
-                delay_ms: self.number("restart-delay-ms").unwrap_or(RESTART_DELAY_MS),
-            },
-            watchdog: self.flag("watchdog"),
-        }
+fn check_name(node: Node<'_, '_>, errors: &mut Errors) {
+    let mut problem = |rule: &'static str| errors.push(Problem::new(node.path(), rule));
+    if node.name() != node.base_name() {
+        problem("a partition's node has a name only, no unit address");
     }
-
-    fn names(&mut self) {
-        let node = self.node;
-        if node.name() != node.base_name() {
-            self.errors
-                .push(Problem::new(node.path(), "a partition's node has a name only, no unit address"));
-        }
-        if node.base_name().len() > MAX_NAME {
-            self.errors.push(Problem::new(node.path(), "a partition's name has at most 31 characters"));
-        }
-        if node.base_name() == HYPERVISOR {
-            let rule = "on the console this is the hypervisor's own name, which no partition may speak under";
-            self.errors.push(Problem::new(node.path(), rule).advice("Give it another name"));
-        }
-        if !node.is_compatible(PARTITION) {
-            self.errors.push(bad(node, "compatible", "a partition has compatible = \"bulkhead,partition\""));
-        }
-        for property in node.properties() {
-            if !PROPERTIES.contains(&&*property.name) {
-                self.errors.push(unknown(node, &property.name, PROPERTIES));
-            }
-        }
+    if node.base_name().len() > MAX_NAME {
+        problem("a partition's name has at most 31 characters");
     }
-
-    fn cpus(&mut self, primary: bool) -> Vec<u32> {
-        let cells = self.node.cells("cpus");
-        if primary && !self.node.has("cpus") {
-            return Vec::new();
-        }
-        if cells.is_empty() || !cells.is_whole() {
-            let rule = "a partition needs the reg of at least one CPU of the board";
-            self.errors.push(bad(self.node, "cpus", rule).advice("For the first two CPUs: cpus = <0 1>"));
-        }
-        cells.collect()
+    if node.base_name() == HYPERVISOR {
+        let rule = "on the console this is the hypervisor's own name, which no partition may speak under";
+        errors.push(Problem::new(node.path(), rule).advice("Give it another name"));
     }
-
-    fn devices(&mut self, primary: bool) -> Vec<&'t str> {
-        if primary && self.node.has("devices") {
-            let rule = "a primary partition has every device that no other partition claims";
-            self.errors.push(bad(self.node, "devices", rule).advice("Leave devices out"));
-            return Vec::new();
-        }
-        self.strings("devices")
+    if !node.is_compatible(PARTITION) {
+        errors.push(bad(node, "compatible", "a partition has compatible = \"bulkhead,partition\""));
     }
+}
 
-    /// The `memory` property, which the primary partition and one with memory nodes need not have, and the
-    /// memory nodes.
-    fn all_memory(&mut self, primary: bool) -> Vec<MemoryWish> {
-        let mut wishes = Vec::with_capacity(1);
-        if self.node.has("memory") || !(primary || self.node.children().next().is_some()) {
-            wishes = self.memory();
-        }
-        for child in self.node.children() {
-            self.memory_node(child, &mut wishes);
-        }
-        wishes
+fn cpus(node: Node<'_, '_>, primary: bool, errors: &mut Errors) -> Vec<u32> {
+    let cells = node.cells("cpus");
+    let required = !primary || node.has("cpus");
+    if required && (cells.is_empty() || !cells.is_whole()) {
+        let rule = "a partition needs the reg of at least one CPU of the board";
+        errors.push(bad(node, "cpus", rule).advice("For the first two CPUs: cpus = <0 1>"));
     }
+    cells.collect()
+}
 
-    /// A node inside a partition: memory that is read-only, or not executable, or both.
-    fn memory_node(&mut self, node: Node<'t, '_>, wishes: &mut Vec<MemoryWish>) {
-        if node.base_name() != MEMORY_NODE {
-            let rule = "inside a partition there are only memory nodes";
-            self.errors.push(Problem::new(node.path(), rule).advice(
+fn devices<'t>(node: Node<'t, '_>, primary: bool, errors: &mut Errors) -> Vec<&'t str> {
+    if primary && node.has("devices") {
+        let rule = "a primary partition has every device that no other partition claims";
+        errors.push(bad(node, "devices", rule).advice("Leave devices out"));
+        return Vec::new();
+    }
+    strings(node, "devices").unwrap_or_default()
+}
+
+/// The `memory` property, which the primary partition and one with memory nodes need not have, and the
+/// memory nodes.
+fn memory(node: Node<'_, '_>, parent: Node<'_, '_>, primary: bool, errors: &mut Errors) -> Vec<MemoryWish> {
+    let mut wishes = Vec::with_capacity(1);
+    if node.has("memory") || !(primary || node.children().next().is_some()) {
+        memory_property(node, parent, &mut wishes, errors);
+    }
+    for child in node.children() {
+        memory_node(child, &mut wishes, errors);
+    }
+    wishes
+}
+
+/// A node inside a partition: memory that is read-only, or not executable, or both.
+fn memory_node(node: Node<'_, '_>, wishes: &mut Vec<MemoryWish>, errors: &mut Errors) {
+    if node.base_name() != MEMORY_NODE {
+        let rule = "inside a partition there are only memory nodes";
+        errors.push(
+            Problem::new(node.path(), rule).advice(
                 "Memory with fewer rights is memory@50000000 { reg = <...>; read-only; no-execute; }",
-            ));
-            return;
-        }
-        for property in node.properties() {
-            if !MEMORY_PROPERTIES.contains(&&*property.name) {
-                self.errors.push(unknown(node, &property.name, MEMORY_PROPERTIES));
-            }
-        }
-        let no = |reader: &mut Self, name| reader.flag_of(node, name);
-        let access = Access { write: !no(self, "read-only"), execute: !no(self, "no-execute") };
-        let ranges = match node.reg() {
-            Ok(ranges) if !ranges.is_empty() => ranges,
-            Ok(_) => {
-                self.errors.push(bad(
-                    node,
-                    "reg",
-                    "a memory node has the address and the size of its memory",
-                ));
-                return;
-            }
-            Err(problem) => {
-                self.errors.push(problem.advice(
-                    "#address-cells and #size-cells of the partition say how wide they are: <2> suits every board",
-                ));
-                return;
-            }
+            ),
+        );
+        return;
+    }
+    check(node, properties::MEMORY, errors);
+    let access = Access { write: !node.has("read-only"), execute: !node.has("no-execute") };
+    let ranges = errors.note(node.reg().map_err(|problem| {
+        problem.advice(
+            "#address-cells and #size-cells of the partition say how wide they are: <2> suits every board",
+        )
+    }));
+    if ranges.as_ref().is_some_and(Vec::is_empty) {
+        errors.push(bad(node, "reg", "a memory node has the address and the size of its memory"));
+    }
+    for (start, size) in ranges.unwrap_or_default() {
+        add(node, "reg", MemoryWish { at: Some(Ipa(start)), size, access }, wishes, errors);
+    }
+}
+
+/// Pairs of address and size, or one size alone.
+fn memory_property(
+    node: Node<'_, '_>,
+    parent: Node<'_, '_>,
+    wishes: &mut Vec<MemoryWish>,
+    errors: &mut Errors,
+) {
+    let width = |name| parent.u32(name).filter(|cells| matches!(cells, 1 | 2));
+    let (Some(address_cells), Some(size_cells)) = (width("#address-cells"), width("#size-cells")) else {
+        // Said of the parent already.
+        return;
+    };
+    let mut cells = node.cells("memory");
+    let pair = address_cells.saturating_add(size_cells) as usize;
+    let alone = cells.len() == size_cells as usize;
+    if cells.is_empty() || !cells.is_whole() || !(alone || cells.len().is_multiple_of(pair)) {
+        let missing = match cells.len().checked_rem(pair) {
+            Some(0) | None => String::new(),
+            Some(rest) if rest == address_cells as usize => ", and the last address has no size".into(),
+            Some(rest) => format!(", and the last pair has {rest} of its {pair} cells"),
         };
-        for (start, size) in ranges {
-            if self.check_memory(node, "reg", Some(start), size) {
-                wishes.push(MemoryWish { at: Some(Ipa(start)), size, access });
-            }
-        }
+        let rule = format!(
+            "memory is pairs of an address ({address_cells} cells) and a size ({size_cells}), or one size alone{missing}"
+        );
+        errors.push(
+            bad(node, "memory", rule)
+                .advice("For 256 MiB with 2 and 2 cells: memory = <0x0 0x40000000  0x0 0x10000000>"),
+        );
+        return;
     }
+    while !cells.is_empty() {
+        let at = if alone { None } else { cells.take_number(address_cells).map(Ipa) };
+        let Some(size) = cells.take_number(size_cells) else { break };
+        add(node, "memory", MemoryWish { at, size, access: Access::ALL }, wishes, errors);
+    }
+}
 
-    /// Pairs of address and size, or one size alone.
-    fn memory(&mut self) -> Vec<MemoryWish> {
-        let node = self.node;
-        let width = |name| self.parent.u32(name).filter(|cells| matches!(cells, 1 | 2));
-        let (Some(address_cells), Some(size_cells)) = (width("#address-cells"), width("#size-cells")) else {
-            // Said of the parent already.
-            return Vec::new();
-        };
-        let mut cells = node.cells("memory");
-        let pair = address_cells.saturating_add(size_cells) as usize;
-        let alone = cells.len() == size_cells as usize;
-        if cells.is_empty() || !cells.is_whole() || !(alone || cells.len().is_multiple_of(pair)) {
-            let rule = format!(
-                "memory is pairs of an address ({address_cells} cells) and a size ({size_cells}), or one size alone"
-            );
-            self.errors.push(
-                bad(node, "memory", rule)
-                    .advice("For 256 MiB with 2 and 2 cells: memory = <0x0 0x40000000  0x0 0x10000000>"),
-            );
-            return Vec::new();
-        }
-        let mut wishes = Vec::with_capacity(1);
-        while !cells.is_empty() {
-            let at = if alone { None } else { cells.take_number(address_cells) };
-            let Some(size) = cells.take_number(size_cells) else { break };
-            if self.check_memory(node, "memory", at, size) {
-                wishes.push(MemoryWish { at: at.map(Ipa), size, access: Access::ALL });
-            }
-        }
-        wishes
-    }
-
-    /// Whether a range can be looked for at all.
-    fn check_memory(
-        &mut self,
-        node: Node<'_, '_>,
-        property: &'static str,
-        at: Option<u64>,
-        size: u64,
-    ) -> bool {
-        let start = at.unwrap_or(0);
-        let rule = if size == 0 {
-            "a memory range has at least one page"
-        } else if !(size.is_multiple_of(PAGE_SIZE) && start.is_multiple_of(PAGE_SIZE)) {
-            "memory starts and ends at multiples of 4 KiB"
-        } else if start.checked_add(size).is_none_or(|end| end > 1 << ADDRESS_BITS) {
-            "guest addresses have 40 bits: memory must end at or below 1 TiB"
-        } else {
-            return true;
-        };
-        let value = match at {
-            Some(start) => format!("<{start:#x} {size:#x}>"),
-            None => format!("<{size:#x}>"),
-        };
-        self.errors.push(Problem::new(node.path(), rule).property(property).value(value));
-        false
-    }
-
-    fn flag(&mut self, name: &'static str) -> bool {
-        self.flag_of(self.node, name)
-    }
-
-    fn flag_of(&mut self, node: Node<'_, '_>, name: &'static str) -> bool {
-        match node.property(name) {
-            None => false,
-            Some([]) => true,
-            Some(_) => {
-                self.errors.push(bad(node, name, "this property is there or not, and has no value"));
-                true
-            }
-        }
-    }
-
-    fn address(&mut self, name: &'static str) -> Option<Ipa> {
-        self.node.property(name)?;
-        let number = self.node.cells(name).number().filter(|address| *address < 1 << ADDRESS_BITS);
-        if number.is_none() {
-            self.errors.push(bad(
-                self.node,
-                name,
-                "this is one guest address, of one cell or of two, below 1 TiB",
-            ));
-        }
-        number.map(Ipa)
-    }
-
-    fn number(&mut self, name: &'static str) -> Option<u32> {
-        let number = self.node.u32(name);
-        if self.node.has(name) && number.is_none() {
-            self.errors.push(bad(self.node, name, "this is one number, of one cell"));
-        }
-        number
-    }
-
-    fn string(&mut self, name: &'static str) -> Option<&'t str> {
-        self.node.property(name)?;
-        let string = self.node.string(name);
-        if string.is_none() {
-            self.errors.push(bad(self.node, name, "this is one string"));
-        }
-        string
-    }
-
-    fn required_string(&mut self, name: &'static str) -> &'t str {
-        if !self.node.has(name) {
-            self.errors.push(
-                Problem::new(self.node.path(), "a partition needs the name of an image in the bundle")
-                    .property(name),
-            );
-        }
-        self.string(name).unwrap_or_default()
-    }
-
-    fn strings(&mut self, name: &'static str) -> Vec<&'t str> {
-        let strings: Vec<&str> = self.node.strings(name).collect();
-        let size: usize = strings.iter().map(|string| string.len().saturating_add(1)).sum();
-        if self.node.property(name).is_some_and(|value| value.len() != size) {
-            self.errors.push(bad(self.node, name, "this is a list of strings"));
-        }
-        strings
-    }
-
-    fn choice<T: Copy>(&mut self, name: &'static str, choices: &[(&'static str, T)], default: T) -> T {
-        let Some(word) = self.string(name) else { return default };
-        if let Some((_, choice)) = choices.iter().find(|(candidate, _)| *candidate == word) {
-            return *choice;
-        }
-        let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
-        let problem = bad(self.node, name, "this value is not known");
-        self.errors.push(problem.or_near(word, &names, "It is one of"));
-        default
-    }
+/// Adds memory, if it can be looked for at all.
+fn add(
+    node: Node<'_, '_>,
+    property: &'static str,
+    wish: MemoryWish,
+    wishes: &mut Vec<MemoryWish>,
+    errors: &mut Errors,
+) {
+    let start = wish.at.unwrap_or(Ipa(0));
+    let rule = if wish.size == 0 {
+        "a memory range has at least one page"
+    } else if !(wish.size.is_multiple_of(PAGE_SIZE) && start.is_aligned(PAGE_SIZE)) {
+        "memory starts and ends at multiples of 4 KiB"
+    } else if start.checked_add(wish.size).is_none_or(|end| end.0 > 1 << ADDRESS_BITS) {
+        "guest addresses have 40 bits: memory must end at or below 1 TiB"
+    } else {
+        wishes.push(wish);
+        return;
+    };
+    errors.push(Problem::new(node.path(), rule).property(property).value(wish.shown()));
 }

@@ -120,7 +120,7 @@ pub(super) fn occupied(
         let pages = device.registers.iter().filter_map(|(at, pages)| Range::<Ipa>::new(*at, pages.size()));
         map.extend(pages.map(|range| (range, device.path.clone())));
     }
-    let memory = memory.iter().filter_map(|memory| Range::<Ipa>::new(memory.guest, memory.frames.size()));
+    let memory = memory.iter().filter_map(Memory::range);
     map.extend(memory.map(|range| (range, format!("the memory at {}", range.start()))));
     sort_by_key(&mut map, |(range, _)| range.start().0);
     map

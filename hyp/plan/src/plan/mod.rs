@@ -101,6 +101,18 @@ pub struct Memory {
     pub in_place: bool,
 }
 
+impl Memory {
+    pub(crate) fn new(guest: Ipa, frames: Range<Hpa>, access: Access) -> Self {
+        Self { guest, frames, access, in_place: false }
+    }
+
+    /// All of it, where the guest sees it.
+    #[must_use]
+    pub fn range(&self) -> Option<Range<Ipa>> {
+        Range::<Ipa>::new(self.guest, self.frames.size())
+    }
+}
+
 /// Bytes to copy into a partition's memory.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Load {
@@ -157,13 +169,14 @@ impl Plan {
     /// # Errors
     /// Everything that is wrong with the configuration.
     pub fn new(inputs: &Inputs<'_, '_>) -> Result<Self, Errors> {
+        let parent = partition::parent(inputs.tree)?;
         let mut errors = Errors::new();
-        let specs = partition::read(inputs.tree, &mut errors);
-        let policy = partition::policy(inputs.tree, &mut errors);
+        let specs = partition::read(parent, &mut errors);
+        let policy = partition::policy(parent);
         let (cpus, idle_cpus) = cpus::assign(inputs.board, &specs, &mut errors);
         let (memory, mut free) = memory::assign(inputs, &specs, &mut errors);
         let mut warnings = Vec::new();
-        watchdog::check(inputs, &policy, &mut errors);
+        watchdog::check(inputs, parent, &policy, &mut errors);
         let devices = devices::assign(inputs, &specs, &cpus, &policy, &mut errors, &mut warnings);
         devices::check_reach(inputs.tree, &specs, &memory, &devices.owned, &mut errors, &mut warnings);
 
@@ -207,12 +220,7 @@ fn odd(spec: &Spec<'_>) -> Vec<Problem> {
             && !(wish.size.is_multiple_of(BLOCK) && wish.at.is_none_or(|at| at.is_aligned(BLOCK)))
         {
             let rule = "memory that does not start and end at multiples of 2 MiB maps in part with pages of 4 KiB, which is slower";
-            let at = wish.at.map_or_else(String::new, |at| format!("{at} "));
-            odd.push(
-                Problem::new(spec.path.clone(), rule)
-                    .property("memory")
-                    .value(format!("<{at}{:#x}>", wish.size)),
-            );
+            odd.push(Problem::new(spec.path.clone(), rule).property("memory").value(wish.shown()));
         }
     }
     odd

@@ -19,12 +19,8 @@ pub(super) struct Room {
 
 impl Room {
     pub(super) fn new(memory: &[Memory]) -> Self {
-        let mut memory: Vec<(Range<Ipa>, Access)> = memory
-            .iter()
-            .filter_map(|memory| {
-                Some((Range::<Ipa>::new(memory.guest, memory.frames.size())?, memory.access))
-            })
-            .collect();
+        let mut memory: Vec<(Range<Ipa>, Access)> =
+            memory.iter().filter_map(|memory| Some((memory.range()?, memory.access))).collect();
         sort_by_key(&mut memory, |(range, _)| range.start().0);
         let mut merged: Vec<(Range<Ipa>, Access)> = Vec::with_capacity(memory.len());
         for (range, access) in memory {

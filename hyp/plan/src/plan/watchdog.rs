@@ -7,16 +7,16 @@ use alloc::string::String;
 use super::Inputs;
 use crate::early::POWER_MANAGER;
 use crate::error::{Errors, Problem};
-use crate::partition::{PARTITIONS, Policy, WATCHDOG};
+use crate::partition::{Policy, WATCHDOG};
+use crate::tree::Node;
 
 /// The power manager counts 20 bits of 1/65536 s.
 const LONGEST: u32 = 0xf_ffff >> 16;
 
-pub(super) fn check(inputs: &Inputs<'_, '_>, policy: &Policy, errors: &mut Errors) {
-    let node = inputs.tree.root().children().find(|node| node.is_compatible(PARTITIONS));
-    let (Some(seconds), Some(node)) = (policy.watchdog, node) else { return };
+pub(super) fn check(inputs: &Inputs<'_, '_>, parent: Node<'_, '_>, policy: &Policy, errors: &mut Errors) {
+    let Some(seconds) = policy.watchdog else { return };
     let problem =
-        |rule: String| Problem::new(node.path(), rule).property(WATCHDOG).value(format!("<{seconds}>"));
+        |rule: String| Problem::new(parent.path(), rule).property(WATCHDOG).value(format!("<{seconds}>"));
     if !inputs.tree.nodes().any(|node| node.is_compatible(POWER_MANAGER) && node.is_available()) {
         let rule = format!("the board has no watchdog that Bulkhead can run, which is {POWER_MANAGER}");
         errors.push(problem(rule).advice("Leave the property out"));
