@@ -2,8 +2,9 @@
 //! The firmware below: PSCI calls that EL2 makes (DEN 0022F.b), by the conduit that the tree names.
 
 use bulkhead_types::Mpidr;
-use smccc::psci::{self, Error};
-use smccc::{Hvc, Smc};
+use smccc::arch::{SMCCC_ARCH_FEATURES, SMCCC_VERSION};
+use smccc::psci::error::NOT_SUPPORTED;
+use smccc::psci::{Error, PSCI_CPU_ON_64, PSCI_FEATURES, PSCI_SYSTEM_OFF, PSCI_SYSTEM_RESET, PSCI_VERSION};
 
 /// How EL2 calls the firmware.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,62 +17,45 @@ pub enum Firmware {
     None,
 }
 
-macro_rules! call {
-    ($conduit:expr, $none:expr, $function:ident($($argument:expr),*)) => {
-        match $conduit {
-            Firmware::Smc => psci::$function::<Smc>($($argument),*),
-            Firmware::Hvc => psci::$function::<Hvc>($($argument),*),
-            Firmware::None => $none,
-        }
-    };
-}
-
 impl Firmware {
     /// Starts `cpu` at the physical address `entry` with `context` in x0, MMU and caches off.
     ///
     /// # Errors
     /// What the firmware says.
     pub fn cpu_on(self, cpu: Mpidr, entry: u64, context: u64) -> Result<(), Error> {
-        call!(self, Err(Error::NotSupported), cpu_on(cpu.affinity(), entry, context))
+        let [status, ..] = self.call(PSCI_CPU_ON_64, [cpu.affinity(), entry, context]);
+        if status as i32 == 0 { Ok(()) } else { Err(Error::from(status as i32)) }
     }
 
     /// Powers the board off. Returns only where the firmware cannot.
     pub fn system_off(self) {
-        // The only outcome that returns is an error, and the caller falls back to halting.
-        let _ = call!(self, Err(Error::NotSupported), system_off());
+        self.ask(PSCI_SYSTEM_OFF, 0);
     }
 
     /// Resets the board. Returns only where the firmware cannot.
     pub fn system_reset(self) {
-        let _ = call!(self, Err(Error::NotSupported), system_reset());
+        self.ask(PSCI_SYSTEM_RESET, 0);
     }
 
     /// Whether the firmware keeps to the SMC Calling Convention 1.1 or later. SMCCC_VERSION may be called
     /// only where PSCI_FEATURES knows it (DEN 0028G, B).
     fn has_calling_convention(self) -> bool {
-        const PSCI_1_0: u32 = 1 << 16;
-        const SMCCC_VERSION: u32 = 0x8000_0000;
-        let psci_version = call!(self, Err(Error::NotSupported), version()).map(u32::from);
-        psci_version.is_ok_and(|version| version >= PSCI_1_0)
-            && call!(self, Err(Error::NotSupported), psci_features(SMCCC_VERSION)).is_ok()
+        const PSCI_1_0: i32 = 1 << 16;
+        self.ask(PSCI_VERSION, 0) >= PSCI_1_0 && self.ask(PSCI_FEATURES, SMCCC_VERSION) >= 0
     }
 
     /// What the firmware answers SMCCC_ARCH_FEATURES about `function` on this CPU (DEN 0028):
     /// negative where it, or the calling convention itself, is not there.
     #[must_use]
+    #[inline(never)]
     pub fn feature(self, function: u32) -> i32 {
-        const SMCCC_ARCH_FEATURES: u32 = 0x8000_0001;
         if self.has_calling_convention() { self.ask(SMCCC_ARCH_FEATURES, function) } else { NOT_SUPPORTED }
     }
 
-    /// Calls `function`, of the architecture's, with one argument; its answer in w0.
+    /// Calls `function`, with one argument; its answer in w0.
+    #[inline(never)]
     pub fn ask(self, function: u32, argument: u32) -> i32 {
-        let arguments = [argument, 0, 0, 0, 0, 0, 0];
-        let [answer, ..] = match self {
-            Self::Smc => smccc::smc32(function, arguments),
-            Self::Hvc => smccc::hvc32(function, arguments),
-            Self::None => return NOT_SUPPORTED,
-        };
+        let [answer, ..] = self.call(function, [argument.into(), 0, 0]);
         answer as i32
     }
 
@@ -86,16 +70,19 @@ impl Firmware {
     #[must_use]
     pub fn random(self) -> Option<u64> {
         const TRNG_RND64: u32 = 0xc400_0053;
-        let mut arguments = [0; 17];
-        arguments[0] = 64;
-        let [status, _, _, bits, ..] = match self {
-            Self::Smc => smccc::smc64(TRNG_RND64, arguments),
-            Self::Hvc => smccc::hvc64(TRNG_RND64, arguments),
-            Self::None => return None,
-        };
+        let [status, _, _, bits, ..] = self.call(TRNG_RND64, [64, 0, 0]);
         (status == 0).then_some(bits)
     }
-}
 
-/// NOT_SUPPORTED of the SMC Calling Convention.
-const NOT_SUPPORTED: i32 = -1;
+    /// Calls `function`: its answers, or NOT_SUPPORTED where there is nobody to call.
+    #[inline(never)]
+    fn call(self, function: u32, [x1, x2, x3]: [u64; 3]) -> [u64; 18] {
+        let mut arguments = [0; 17];
+        [arguments[0], arguments[1], arguments[2]] = [x1, x2, x3];
+        match self {
+            Self::Smc => smccc::smc64(function, arguments),
+            Self::Hvc => smccc::hvc64(function, arguments),
+            Self::None => [NOT_SUPPORTED as u64; 18],
+        }
+    }
+}
