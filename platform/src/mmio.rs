@@ -68,6 +68,7 @@ impl Registers {
 #[cfg(test)]
 pub(crate) mod fake {
     use super::Registers;
+    use crate::serial::{Model, Serial};
     use core::cell::UnsafeCell;
 
     /// `N` registers of 32 bits.
@@ -83,6 +84,12 @@ pub(crate) mod fake {
         pub fn registers(&self) -> Registers {
             // SAFETY: memory that lives as long as the test and is only reached by volatile accesses.
             unsafe { Registers::new(self.0.get().expose_provenance(), N * 4) }
+        }
+
+        /// A port with these registers.
+        pub fn port(&self, model: &'static Model) -> Serial {
+            // SAFETY: as for `registers`.
+            unsafe { Serial::new(model, self.0.get().expose_provenance()) }
         }
 
         /// What a driver wrote.

@@ -25,13 +25,14 @@ use bulkhead_plan::tree::blob_size;
 use bulkhead_plan::{Planned, plan_board};
 use bulkhead_platform::gic::v2::GicV2;
 use bulkhead_platform::gic::v3::{GicV3, Redistributor, find_redistributor};
-use bulkhead_platform::serial::Model;
+use bulkhead_platform::mini_uart::MINI_UART;
+use bulkhead_platform::pl011::PL011;
 use bulkhead_types::{CpuIndex, Hpa, PAGE_SIZE, Range};
 use log::{error, info};
 
 /// Where to speak when no tree says: the PL011 of QEMU's virt board. A guess that costs nothing, for
 /// without a tree the alternative is silence.
-const FALLBACK_CONSOLE: console::Place = (Model::Pl011, 0x0900_0000);
+const FALLBACK_CONSOLE: console::Place = (&PL011, 0x0900_0000);
 
 /// Why nothing was started: sentences for the console.
 pub struct Refusal(Vec<String>);
@@ -237,8 +238,8 @@ fn start_console(outline: Option<&Outline<'_>>) -> Result<(), MapError> {
 /// Which driver the tree's console takes, and where its registers are.
 fn place_of(console: early::Console) -> console::Place {
     let model = match console.kind {
-        ConsoleKind::Pl011 => Model::Pl011,
-        ConsoleKind::MiniUart => Model::MiniUart,
+        ConsoleKind::Pl011 => &PL011,
+        ConsoleKind::MiniUart => &MINI_UART,
     };
     (model, console.registers.start().0 as usize)
 }

@@ -51,7 +51,7 @@ impl Sink for Wire<'_> {
 static PORT: TicketMutex<Port> = TicketMutex::new(Port { serial: None, console: Console::new(&mut []) });
 
 /// The port's model, and where its registers are.
-pub type Place = (Model, usize);
+pub type Place = (&'static Model, usize);
 
 /// Where the port is, for last words past a lock that is never let go.
 static PLACE: Once<Place> = Once::new();
@@ -136,6 +136,7 @@ pub fn receive(mut deliver: impl FnMut(Input)) {
 }
 
 /// Sends a line of the hypervisor's own.
+#[inline(never)]
 pub fn line(text: fmt::Arguments<'_>) {
     predictor::cleanse();
     PORT.lock().with(|console, send| console.line(text, send));
