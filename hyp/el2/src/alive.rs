@@ -54,6 +54,7 @@ pub fn start(system: &System) {
 }
 
 /// The calling CPU comes by.
+#[inline(never)]
 pub fn come_by(system: &System, cpu: &Cpu) {
     let Some(watchdog) = &system.watchdog else { return };
     let (now, period) = (timer::now(), watchdog.period());

@@ -22,6 +22,7 @@ static HEAP: BootHeap =
 // SAFETY: each block starts behind the end of the one before, aligned, and ends inside the memory that
 // `start` was given. Only the boot CPU allocates: the others run after `seal`, when nothing is left.
 unsafe impl GlobalAlloc for BootHeap {
+    #[inline(never)]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let align = layout.align().wrapping_sub(1);
         let next = self.next.load(Ordering::Relaxed).wrapping_add(align) & !align;

@@ -2,6 +2,7 @@
 //! Filling a partition's memory before it starts, through the window of the CPU that does it.
 
 use super::Partition;
+use crate::entropy::Pool;
 use crate::memory::{self, Window};
 use crate::system::{self, System};
 use crate::{alive, cpu, interrupts};
@@ -14,7 +15,7 @@ use bulkhead_types::{Hpa, Ipa, Range};
 pub fn load(partition: &Partition, system: &System, restarted: bool) {
     if restarted {
         for memory in own_memory(partition) {
-            through_windows(memory.frames, |bytes| bytes.fill(0));
+            through_windows(memory.frames, &mut Source::Zeros);
         }
     } else {
         // A guest without caches reads what is in memory, and firmware may have left the bundle in a cache.
@@ -22,28 +23,42 @@ pub fn load(partition: &Partition, system: &System, restarted: bool) {
             memory::clean(memory.frames.start().0, memory.frames.size());
         }
         for range in &partition.plan.zeros {
-            write(partition, range.start(), range.size(), |bytes| bytes.fill(0));
+            write(partition, range.start(), range.size(), Source::Zeros);
         }
     }
     for load in &partition.plan.loads {
-        let mut from = system.bundle.get(load.bytes.clone()).unwrap_or_default();
-        write(partition, load.to, from.len() as u64, |bytes| {
-            if let Some((now, later)) = from.split_at_checked(bytes.len()) {
-                bytes.copy_from_slice(now);
-                from = later;
-            }
-        });
+        let image = system.bundle.get(load.bytes.clone()).unwrap_or_default();
+        write(partition, load.to, image.len() as u64, Source::Bytes(image));
     }
     let tree = &partition.plan.tree;
-    let mut at = 0_usize;
-    write(partition, tree.at, tree.blob.len() as u64, |bytes| {
-        let end = at.saturating_add(bytes.len());
-        bytes.copy_from_slice(tree.blob.get(at..end).unwrap_or_default());
-        at = end;
-    });
+    write(partition, tree.at, tree.blob.len() as u64, Source::Bytes(&tree.blob));
     for seed in [&tree.kaslr_seed, &tree.rng_seed].into_iter().flatten() {
         if let (Some(pool), Some(to)) = (&system.entropy, tree.at.checked_add(seed.start as u64)) {
-            write(partition, to, seed.len() as u64, |bytes| pool.fill(bytes));
+            write(partition, to, seed.len() as u64, Source::Random(pool));
+        }
+    }
+}
+
+/// What memory is filled with. No closure: that would take its code once for each, or a branch to an address in a
+/// register ([`crate::predictor`]).
+enum Source<'s> {
+    Zeros,
+    Bytes(&'s [u8]),
+    Random(&'s Pool),
+}
+
+impl Source<'_> {
+    /// Fills `bytes` with what comes next.
+    fn fill(&mut self, bytes: &mut [u8]) {
+        match self {
+            Self::Zeros => bytes.fill(0),
+            Self::Bytes(rest) => {
+                if let Some((now, later)) = rest.split_at_checked(bytes.len()) {
+                    bytes.copy_from_slice(now);
+                    *rest = later;
+                }
+            }
+            Self::Random(pool) => pool.fill(bytes),
         }
     }
 }
@@ -53,12 +68,12 @@ fn own_memory(partition: &Partition) -> impl Iterator<Item = &Memory> {
     partition.plan.memory.iter().filter(|memory| !memory.in_place)
 }
 
-/// Calls `fill` with the bytes of `size` bytes of guest memory from `at`, piece by piece.
-fn write(partition: &Partition, at: Ipa, size: u64, mut fill: impl FnMut(&mut [u8])) {
+/// Fills `size` bytes of guest memory from `at`, piece by piece.
+fn write(partition: &Partition, at: Ipa, size: u64, mut source: Source<'_>) {
     let (mut at, mut left) = (at, size);
     while left > 0 {
         let Some(frames) = frames(partition, at, left) else { return };
-        through_windows(frames, &mut fill);
+        through_windows(frames, &mut source);
         left = left.saturating_sub(frames.size());
         at = Ipa(at.0.saturating_add(frames.size()));
     }
@@ -73,8 +88,9 @@ fn frames(partition: &Partition, at: Ipa, size: u64) -> Option<Range<Hpa>> {
     })
 }
 
-/// Calls `each` with the bytes of `frames`, a window at a time.
-fn through_windows(frames: Range<Hpa>, mut each: impl FnMut(&mut [u8])) {
+/// Fills `frames`, a window at a time.
+#[inline(never)]
+fn through_windows(frames: Range<Hpa>, source: &mut Source<'_>) {
     let mut rest = frames;
     while !rest.is_empty() {
         // Zeroing gigabytes takes its time, and this CPU may be the one that takes the console's input.
@@ -84,13 +100,9 @@ fn through_windows(frames: Range<Hpa>, mut each: impl FnMut(&mut [u8])) {
         // SAFETY: the frames are the partition's, whose vCPUs have all left or not started, and whoever
         // loads it is alone with it; the window before was closed at the end of the last round.
         let Some(mut window) = (unsafe { Window::open(rest) }) else { return };
-        each(window.bytes());
+        source.fill(window.bytes());
         let done = window.bytes().len() as u64;
         drop(window);
-        let next = rest.start().checked_add(done);
-        rest = match next.and_then(|start| Range::<Hpa>::new(start, rest.size().saturating_sub(done))) {
-            Some(rest) => rest,
-            None => return,
-        };
+        rest = rest.split_at(done).1;
     }
 }
