@@ -7,7 +7,7 @@ mod window;
 pub use heap::{seal, used};
 pub use window::{Window, peek, prepare as prepare_window};
 
-use crate::boot::entry::{self, Translation};
+use crate::boot::entry;
 use crate::registers::{dsb_sy, isb};
 use crate::{read_register, write_register};
 use bulkhead_el2::tables::{Geometry, Leaf, MapError, TableMemory, Tables, stage1};
@@ -15,7 +15,7 @@ use bulkhead_plan::early::{STACK_SIZE, stacks_size};
 use bulkhead_platform::mmio::Registers;
 use bulkhead_types::{Hpa, PAGE_SIZE, Range};
 use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use spin::Mutex;
 
 /// Table pages for the time before there is a heap: image, tree, console.
@@ -29,19 +29,8 @@ unsafe impl Sync for EarlyPages {}
 static EARLY: EarlyPages = EarlyPages(UnsafeCell::new([[0; 512]; EARLY_PAGES]));
 static EARLY_USED: AtomicUsize = AtomicUsize::new(0);
 
-/// What the other CPUs load to share this address space.
-pub static TRANSLATION: TranslationCell = TranslationCell(UnsafeCell::new(Translation {
-    tables: 0,
-    attributes: stage1::MAIR,
-    control: 0,
-    system_control: 0,
-}));
-
-/// [`Translation`], written once by the boot CPU before any other runs.
-#[repr(transparent)]
-pub struct TranslationCell(UnsafeCell<Translation>);
-// SAFETY: written only by `start` on the boot CPU while it is alone; read only by `_secondary`.
-unsafe impl Sync for TranslationCell {}
+/// What the other CPUs load to share this address space: TTBR0_EL2, MAIR_EL2, TCR_EL2, SCTLR_EL2.
+pub static TRANSLATION: [AtomicU64; 4] = [const { AtomicU64::new(0) }; 4];
 
 static TABLES: Mutex<Option<Tables<TablePages>>> = Mutex::new(None);
 
@@ -101,30 +90,27 @@ pub fn start(tree: Range<Hpa>) -> Result<(), MapError> {
 
     // ID_AA64MMFR0_EL1.PARange goes into TCR_EL2.PS; more than 48 bits need FEAT_LPA2's tables.
     let physical_size = (read_register!("id_aa64mmfr0_el1") & 0xf).min(5);
-    let translation = Translation {
-        tables: tables.root().0,
-        attributes: stage1::MAIR,
-        // T0SZ = 16 (48 bits), walks write-back inner shareable, 4 KiB granule; RES1: 23 and 31.
-        control: 16 | 0b01 << 8 | 0b01 << 10 | 0b11 << 12 | physical_size << 16 | 1 << 23 | 1 << 31,
-        // M, C, SA, I and WXN, over the RES1 bits 4, 5, 11, 16, 18, 22, 23, 28, 29.
-        system_control: 0x30c5_0830 | 1 | 1 << 2 | 1 << 3 | 1 << 12 | 1 << 19,
-    };
+    // T0SZ = 16 (48 bits), walks write-back inner shareable, 4 KiB granule; RES1: 23 and 31.
+    let control = 16 | 0b01 << 8 | 0b01 << 10 | 0b11 << 12 | physical_size << 16 | 1 << 23 | 1 << 31;
+    // M, C, SA, I and WXN, over the RES1 bits 4, 5, 11, 16, 18, 22, 23, 28, 29.
+    let system_control = 0x30c5_0830 | 1 | 1 << 2 | 1 << 3 | 1 << 12 | 1 << 19;
     // SAFETY: the tables map what runs now at its own address with the rights it needs, so the next
     // instruction is fetched from where it is. All that the boot CPU wrote so far, these tables too, went
     // past the caches: a line fetched meanwhile would hide it from now on, and from the walker (Arm ARM,
     // B2.8 on mismatched attributes).
     unsafe {
         entry::invalidate_image();
-        write_register!("mair_el2", translation.attributes);
-        write_register!("tcr_el2", translation.control);
-        write_register!("ttbr0_el2", translation.tables);
+        write_register!("mair_el2", stage1::MAIR);
+        write_register!("tcr_el2", control);
+        write_register!("ttbr0_el2", tables.root().0);
         isb();
         core::arch::asm!("tlbi alle2", "ic iallu", "dsb nsh", "isb", options(nostack, preserves_flags));
-        write_register!("sctlr_el2", translation.system_control);
+        write_register!("sctlr_el2", system_control);
         isb();
-        *TRANSLATION.0.get() = translation;
     }
-    clean((&raw const TRANSLATION).addr() as u64, size_of::<Translation>() as u64);
+    let registers = [tables.root().0, stage1::MAIR, control, system_control];
+    TRANSLATION.iter().zip(registers).for_each(|(register, value)| register.store(value, Ordering::Relaxed));
+    clean((&raw const TRANSLATION).addr() as u64, size_of_val(&TRANSLATION) as u64);
     *TABLES.lock() = Some(tables);
     Ok(())
 }
@@ -229,7 +215,7 @@ pub fn stack_top(working: Range<Hpa>, cpu: usize) -> u64 {
 }
 
 /// Calls `visit` with every leaf of EL2's tables, for the audit.
-pub fn leaves(visit: &mut impl FnMut(Leaf)) {
+pub fn leaves(visit: &mut dyn FnMut(Leaf)) {
     if let Some(tables) = TABLES.lock().as_ref() {
         tables.leaves(visit);
     }

@@ -4,7 +4,7 @@
 //! One builder serves stage 2 and EL2's own stage 1: the two differ in the attributes of a leaf and
 //! in how wide the first table is. The audit and the host tests walk what it built with [`Tables::leaves`].
 
-use bulkhead_types::{Hpa, PAGE_SIZE};
+use bulkhead_types::{Hpa, PAGE_SIZE, align_down};
 
 /// Where tables live. EL2 hands out pages of its heap; tests a vector.
 pub trait TableMemory {
@@ -85,11 +85,6 @@ pub const fn page_descriptor(output: Hpa, attributes: u64) -> u64 {
     output.0 & ADDRESS | attributes | TABLE_OR_PAGE
 }
 
-/// A leaf descriptor without its type and address.
-const fn attributes(descriptor: u64) -> u64 {
-    descriptor & !(ADDRESS | TABLE_OR_PAGE)
-}
-
 /// One mapping, as the hardware walks it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Leaf {
@@ -101,6 +96,25 @@ pub struct Leaf {
     pub size: u64,
     /// Attribute bits of the descriptor: all but its type and address.
     pub attributes: u64,
+}
+
+/// What a valid descriptor leads to.
+enum Entry {
+    Table(Hpa),
+    Leaf(Leaf),
+}
+
+impl Entry {
+    /// What `descriptor` leads to, if it is valid: one of `level`, which translates from `input` on.
+    fn decode(descriptor: u64, level: u32, input: u64) -> Option<Self> {
+        let output = Hpa(descriptor & ADDRESS);
+        let attributes = descriptor & !(ADDRESS | TABLE_OR_PAGE);
+        match descriptor & TABLE_OR_PAGE {
+            TABLE_OR_PAGE if level < LAST_LEVEL => Some(Self::Table(output)),
+            TABLE_OR_PAGE | VALID => Some(Self::Leaf(Leaf { input, output, size: span(level), attributes })),
+            _ => None,
+        }
+    }
 }
 
 /// A tree of tables under construction, or walked.
@@ -123,11 +137,6 @@ impl<M: TableMemory> Tables<M> {
     /// What goes into the translation table base register.
     pub const fn root(&self) -> Hpa {
         self.root
-    }
-
-    /// The memory that the tables live in.
-    pub const fn memory_mut(&mut self) -> &mut M {
-        &mut self.memory
     }
 
     /// Maps `size` bytes from `input` to `output` with the largest blocks that alignment allows.
@@ -182,11 +191,10 @@ impl<M: TableMemory> Tables<M> {
         let mut table = self.root;
         for above in self.geometry.start_level..level {
             let index = self.index(input, above);
-            let descriptor = self.memory.read(table, index);
-            table = match descriptor & TABLE_OR_PAGE {
-                TABLE_OR_PAGE => Hpa(descriptor & ADDRESS),
-                VALID => return Err(MapError::Occupied),
-                _ => {
+            table = match Entry::decode(self.memory.read(table, index), above, input) {
+                Some(Entry::Table(next)) => next,
+                Some(Entry::Leaf(_)) => return Err(MapError::Occupied),
+                None => {
                     let next = self.memory.allocate(1).ok_or(MapError::NoMemory)?;
                     self.memory.write(table, index, next.0 | TABLE_OR_PAGE);
                     next
@@ -216,43 +224,32 @@ impl<M: TableMemory> Tables<M> {
         let mut table = self.root;
         for level in self.geometry.start_level..=LAST_LEVEL {
             let descriptor = self.memory.read(table, self.index(input, level));
-            let next = Hpa(descriptor & ADDRESS);
-            match descriptor & TABLE_OR_PAGE {
-                TABLE_OR_PAGE if level < LAST_LEVEL => table = next,
-                TABLE_OR_PAGE | VALID => {
-                    let input = bulkhead_types::align_down(input, span(level));
-                    return Some(Leaf {
-                        input,
-                        output: next,
-                        size: span(level),
-                        attributes: attributes(descriptor),
-                    });
-                }
-                _ => return None,
+            match Entry::decode(descriptor, level, align_down(input, span(level)))? {
+                Entry::Table(next) => table = next,
+                Entry::Leaf(leaf) => return Some(leaf),
             }
         }
         None
     }
 
     /// Calls `visit` with every leaf, in the order of input addresses.
-    pub fn leaves(&self, visit: &mut impl FnMut(Leaf)) {
+    pub fn leaves(&self, visit: &mut dyn FnMut(Leaf)) {
         self.walk(self.root, self.geometry.start_level, 0, visit);
     }
 
     /// One table of the walk; the depth is bounded by the four levels of the format.
-    fn walk(&self, table: Hpa, level: u32, base: u64, visit: &mut impl FnMut(Leaf)) {
+    fn walk(&self, table: Hpa, level: u32, base: u64, visit: &mut dyn FnMut(Leaf)) {
         for index in 0..self.entries(level) {
             let descriptor = self.memory.read(table, index);
+            // Most are not.
             if descriptor & VALID == 0 {
                 continue;
             }
             let input = base.saturating_add((index as u64) << shift(level));
-            let output = Hpa(descriptor & ADDRESS);
-            match descriptor & TABLE_OR_PAGE {
-                TABLE_OR_PAGE if level < LAST_LEVEL => {
-                    self.walk(output, level.saturating_add(1), input, visit);
-                }
-                _ => visit(Leaf { input, output, size: span(level), attributes: attributes(descriptor) }),
+            match Entry::decode(descriptor, level, input) {
+                Some(Entry::Table(next)) => self.walk(next, level.saturating_add(1), input, visit),
+                Some(Entry::Leaf(leaf)) => visit(leaf),
+                None => {}
             }
         }
     }

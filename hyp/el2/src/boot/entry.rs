@@ -15,19 +15,6 @@ pub const BOOT_STACK_SIZE: usize = 64 * 1024;
 /// Bytes of the stack that EL2's own faults are reported on.
 pub const EMERGENCY_STACK_SIZE: usize = 8 * 1024;
 
-/// What the other CPUs load before they have translation: see `_secondary`.
-#[repr(C)]
-pub struct Translation {
-    /// TTBR0_EL2.
-    pub tables: u64,
-    /// MAIR_EL2.
-    pub attributes: u64,
-    /// TCR_EL2.
-    pub control: u64,
-    /// SCTLR_EL2.
-    pub system_control: u64,
-}
-
 global_asm!(
     r#"
     .section .text.header, "ax"

@@ -171,7 +171,7 @@ impl Partition {
     }
 
     /// Calls `visit` with every leaf of its stage-2 tables, for the audit.
-    pub fn leaves(&self, visit: &mut impl FnMut(Leaf)) {
+    pub fn leaves(&self, visit: &mut dyn FnMut(Leaf)) {
         self.walker.leaves(visit);
     }
 }
