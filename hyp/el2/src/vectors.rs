@@ -82,56 +82,54 @@ global_asm!(
     b       report_fault
     .endm
 
-    .macro save
-    stp     x2, x3, [sp, #16]
-    stp     x4, x5, [sp, #32]
-    stp     x6, x7, [sp, #48]
-    stp     x8, x9, [sp, #64]
-    stp     x10, x11, [sp, #80]
-    stp     x12, x13, [sp, #96]
-    stp     x14, x15, [sp, #112]
-    stp     x16, x17, [sp, #128]
-    stp     x18, x30, [sp, #144]
+    // Stores or loads what a call may clobber, x0 and x1 aside.
+    .macro clobbered operation
+    \operation x2, x3, [sp, #16]
+    \operation x4, x5, [sp, #32]
+    \operation x6, x7, [sp, #48]
+    \operation x8, x9, [sp, #64]
+    \operation x10, x11, [sp, #80]
+    \operation x12, x13, [sp, #96]
+    \operation x14, x15, [sp, #112]
+    \operation x16, x17, [sp, #128]
+    \operation x18, x30, [sp, #144]
     .endm
 
-    .macro save_more
-    stp     x19, x20, [sp, #152]
-    stp     x21, x22, [sp, #168]
-    stp     x23, x24, [sp, #184]
-    stp     x25, x26, [sp, #200]
-    stp     x27, x28, [sp, #216]
-    stp     x29, x30, [sp, #232]
+    // Likewise what a call keeps. With x30 in its own place.
+    .macro kept operation
+    \operation x29, x30, [sp, #232]
+    \operation x27, x28, [sp, #216]
+    \operation x25, x26, [sp, #200]
+    \operation x23, x24, [sp, #184]
+    \operation x21, x22, [sp, #168]
+    \operation x19, x20, [sp, #152]
     .endm
 
-    // One exit more of the vCPU whose `Guest` the register points at. Takes x3.
-    .macro count guest, reason
+    // Saves what a call may clobber, and counts an exit of the vCPU, whose `Guest` the register then points at.
+    .macro save guest, reason
+    clobbered stp
+    ldr     \guest, [sp, #256]
     ldr     x3, [\guest, #{exits} + 8 * \reason]
     add     x3, x3, #1
     str     x3, [\guest, #{exits} + 8 * \reason]
     .endm
 
-    .macro return
-    ldp     x18, x30, [sp, #144]
-    ldp     x16, x17, [sp, #128]
-    ldp     x14, x15, [sp, #112]
-    ldp     x12, x13, [sp, #96]
-    ldp     x10, x11, [sp, #80]
-    ldp     x8, x9, [sp, #64]
-    ldp     x6, x7, [sp, #48]
-    ldp     x4, x5, [sp, #32]
-    ldp     x2, x3, [sp, #16]
-    ldp     x0, x1, [sp]
+    // Back into the guest. No speculation past that with the guest's registers in EL2's hands.
+    .macro resume
     eret
-    // No speculation past the return with the guest's registers in EL2's hands.
     dsb     nsh
     isb
     .endm
 
+    .macro return
+    clobbered ldp
+    ldp     x0, x1, [sp]
+    resume
+    .endm
+
     // Tries a handler that needs no more than the register that the instruction names, which is not a high one.
     .macro serve handler, reason
-    save
-    ldr     x2, [sp, #256]
-    count   x2, \reason
+    save    x2, \reason
     mov     x0, sp
     bl      \handler
     tbz     w0, #0, guest_rest
@@ -139,10 +137,8 @@ global_asm!(
     .endm
 
     .macro serve_high handler, reason
-    save
-    save_more
-    ldr     x2, [sp, #256]
-    count   x2, \reason
+    save    x2, \reason
+    kept    stp
     mov     x0, sp
     bl      \handler
     tbnz    w0, #0, return_from_all
@@ -164,9 +160,7 @@ global_asm!(
     mov     x0, #({smccc_version} & 0xffff)
     movk    x0, #({smccc_version} >> 16), lsl #16
     ldr     x1, [sp, #8]
-    eret
-    dsb     nsh
-    isb
+    resume
     .endm
 
     // From AArch32, which is at EL0 and makes no calls to EL2.
@@ -180,9 +174,7 @@ global_asm!(
     .macro asynchronous handler, reason
     .balign 128
     stp     x0, x1, [sp]
-    save
-    ldr     x0, [sp, #256]
-    count   x0, \reason
+    save    x0, \reason
     bl      \handler
     return
     .endm
@@ -223,6 +215,7 @@ vectors:
     asynchronous {interrupt}, {interrupts}
     asynchronous {error}, {errors}
 
+    .section .text.exits, "ax"
 fatal_synchronous:
     fatal   4
 
@@ -256,33 +249,24 @@ guest_synchronous:
     cmp     x0, #0x16                   // HVC, SMC
     b.ne    5f
 guest_call:
-    save
-    ldr     x2, [sp, #256]
-    count   x2, {calls}
+    save    x2, {calls}
     mov     x0, sp
     bl      {call}
     return
 3:  serve_high {load_or_store}, {devices}
 4:  serve_high {system_register}, {registers}
-5:  save
-    save_more
-    ldr     x2, [sp, #256]
-    count   x2, {other}
+5:  save    x2, {other}
+    kept    stp
     b       guest_rare
 
 guest_rest:
     ldr     x30, [sp, #152]
-    save_more
+    kept    stp
 guest_rare:
     mov     x0, sp
     bl      {rare}
 return_from_all:
-    ldp     x29, x30, [sp, #232]
-    ldp     x27, x28, [sp, #216]
-    ldp     x25, x26, [sp, #200]
-    ldp     x23, x24, [sp, #184]
-    ldp     x21, x22, [sp, #168]
-    ldp     x19, x20, [sp, #152]
+    kept    ldp
     str     x30, [sp, #152]
     return
 
@@ -301,26 +285,16 @@ report_fault:
 2:  adrp    x1, emergency_stack + {emergency_stack_size} - 256
     add     x1, x1, :lo12:emergency_stack + {emergency_stack_size} - 256
     mov     sp, x1
-    mrs     x1, tpidr_el0
-    mrs     x2, tpidr_el1
-    stp     x2, x3, [sp, #16]
-    mrs     x2, sp_el0
-    stp     x2, x1, [sp]
-    stp     x4, x5, [sp, #32]
-    stp     x6, x7, [sp, #48]
-    stp     x8, x9, [sp, #64]
-    stp     x10, x11, [sp, #80]
-    stp     x12, x13, [sp, #96]
-    stp     x14, x15, [sp, #112]
-    stp     x16, x17, [sp, #128]
-    stp     x18, x19, [sp, #144]
-    stp     x20, x21, [sp, #160]
-    stp     x22, x23, [sp, #176]
-    stp     x24, x25, [sp, #192]
-    stp     x26, x27, [sp, #208]
-    stp     x28, x29, [sp, #224]
+    .irp    n, 3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30
+    str     x\n, [sp, #8 * \n]
+    .endr
+    mrs     x1, sp_el0
+    mrs     x2, tpidr_el0
+    stp     x1, x2, [sp]
+    mrs     x1, tpidr_el1
+    str     x1, [sp, #16]
     mrs     x1, tpidrro_el0
-    stp     x30, x1, [sp, #240]
+    str     x1, [sp, #248]
     mov     x1, sp
     b       {fault}
 3:  wfi
@@ -352,9 +326,7 @@ enter_guest:
     msr     fpsr, xzr
     .arch_extension nosimd
     isb
-    eret
-    dsb     nsh
-    isb
+    resume
 
     // leave_guest(stack_top) -> !: the vCPU is off; its CPU waits in EL2 on an empty stack.
     .global leave_guest
