@@ -239,11 +239,6 @@ pub fn inject_error(esr: u64) {
     }
 }
 
-/// Whether an SError is pending for the guest.
-pub fn has_error() -> bool {
-    read_register!("hcr_el2") & VSE != 0
-}
-
 /// What this CPU has beyond Armv8.0, as far as its controls need to know.
 struct Features {
     /// ID_AA64DFR0_EL1.
@@ -295,21 +290,25 @@ pub fn id_registers(gic_system_registers: bool) -> IdTable {
         physical_address_bits: physical_bits().min(40) as u8,
         extended_controls: Features::read().extended_hypervisor_control,
     };
-    IdTable::new(read_id_register, &options)
+    let own = own_id_registers();
+    let read = |register: Register| {
+        let [_, _, _, crm, op2] = register.fields();
+        own.get(usize::from(op2)).and_then(|row| row.get(usize::from(crm))).copied().unwrap_or(0)
+    };
+    IdTable::new(read, &options)
 }
 
-/// Reads an ID register: op0 3, op1 0, CRn 0, CRm 1 to 7, and REVIDR_EL1 and AIDR_EL1. Others read as zero.
-fn read_id_register(register: Register) -> u64 {
-    macro_rules! registers {
-        ($($crm:literal)*) => { registers!(@ $($crm: 0 1 2 3 4 5 6 7;)*) };
-        (@ $($crm:literal: $($op2:literal)*;)*) => {
-            match register.fields() {
-                [3, 0, 0, 0, 6] => read_register!("revidr_el1"),
-                [3, 1, 0, 0, 7] => read_register!("aidr_el1"),
-                $($([3, 0, 0, $crm, $op2] => read_register!(concat!("s3_0_c0_c", $crm, "_", $op2)),)*)*
-                _ => 0,
-            }
+/// This CPU's ID registers by op2 and CRm. CRm 1 to 7 are those of op0 3, op1 0, CRn 0; with CRm 0, REVIDR_EL1 and
+/// AIDR_EL1 have an op2 of their own.
+#[inline(never)]
+fn own_id_registers() -> [[u64; 8]; 8] {
+    macro_rules! row {
+        ($op2:literal $first:expr; $($crm:literal)*) => {
+            [$first, $(read_register!(concat!("s3_0_c0_c", $crm, "_", $op2)),)*]
         };
     }
-    registers!(1 2 3 4 5 6 7)
+    macro_rules! rows {
+        ($($op2:literal: $first:expr,)*) => { [$(row!($op2 $first; 1 2 3 4 5 6 7),)*] };
+    }
+    rows!(0: 0, 1: 0, 2: 0, 3: 0, 4: 0, 5: 0, 6: read_register!("revidr_el1"), 7: read_register!("aidr_el1"),)
 }
