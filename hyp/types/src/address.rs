@@ -14,11 +14,8 @@ pub const fn align_down(value: u64, align: u64) -> u64 {
 
 /// Rounds `value` up to a multiple of `align` (a power of two), or `None` if that leaves 64 bits.
 #[must_use]
-pub const fn align_up(value: u64, align: u64) -> Option<u64> {
-    match value.checked_add(align.wrapping_sub(1)) {
-        Some(sum) => Some(align_down(sum, align)),
-        None => None,
-    }
+pub fn align_up(value: u64, align: u64) -> Option<u64> {
+    value.checked_add(align.wrapping_sub(1)).map(|sum| align_down(sum, align))
 }
 
 macro_rules! address {
@@ -30,11 +27,8 @@ macro_rules! address {
         impl $name {
             /// The address `bytes` further on, or `None` past the end of 64 bits.
             #[must_use]
-            pub const fn checked_add(self, bytes: u64) -> Option<Self> {
-                match self.0.checked_add(bytes) {
-                    Some(sum) => Some(Self(sum)),
-                    None => None,
-                }
+            pub fn checked_add(self, bytes: u64) -> Option<Self> {
+                self.0.checked_add(bytes).map(Self)
             }
 
             /// Whether the address is a multiple of `align`, a power of two.
@@ -89,25 +83,14 @@ pub struct Range<A> {
     size: u64,
 }
 
-macro_rules! range {
-    ($address:ident) => {
-        impl Range<$address> {
-            /// The range of `size` bytes from `start`, or `None` if it would leave 64 bits.
-            #[must_use]
-            pub const fn new(start: $address, size: u64) -> Option<Self> {
-                match start.0.checked_add(size) {
-                    Some(_) => Some(Self { start, size }),
-                    None => None,
-                }
-            }
-        }
-    };
-}
-range!(Ipa);
-range!(Hpa);
-
 #[expect(private_bounds, reason = "only Ipa and Hpa are addresses; nobody else may add one")]
 impl<A: Address> Range<A> {
+    /// The range of `size` bytes from `start`, or `None` if it would leave 64 bits.
+    #[must_use]
+    pub fn new(start: A, size: u64) -> Option<Self> {
+        start.get().checked_add(size).map(|_| Self { start, size })
+    }
+
     /// The first address.
     #[must_use]
     #[inline(always)]

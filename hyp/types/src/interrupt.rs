@@ -34,11 +34,8 @@ impl IntId {
 
     /// Shared peripheral interrupt `number`, counted as device trees do.
     #[must_use]
-    pub const fn spi(number: u32) -> Option<Self> {
-        match number.checked_add(Self::FIRST_SHARED as u32) {
-            Some(id) => Self::new(id),
-            None => None,
-        }
+    pub fn spi(number: u32) -> Option<Self> {
+        number.checked_add(u32::from(Self::FIRST_SHARED)).and_then(Self::new)
     }
 
     /// The ID.

@@ -14,13 +14,6 @@ use bulkhead_platform::power::Power;
 use bulkhead_types::{Hpa, Range};
 use spin::Once;
 
-/// What can power the board off, registers not mapped yet.
-#[derive(Clone, Copy)]
-struct Found {
-    firmware: Firmware,
-    manager: Option<Range<Hpa>>,
-}
-
 /// The board's tree, in which it is looked up when it is needed.
 static TREE: Once<Outline<'static>> = Once::new();
 
@@ -29,15 +22,11 @@ pub fn keep(tree: Outline<'static>) {
     TREE.call_once(|| tree);
 }
 
-fn found(tree: &Outline<'_>) -> Found {
-    Found { firmware: firmware(tree.psci()), manager: tree.power_manager() }
-}
-
 /// Firmware comes first: it knows best what is to be done before the power goes.
-fn power(firmware: Firmware, manager: Option<PowerManager>) -> Power {
-    match (firmware, manager) {
-        (Firmware::None, Some(manager)) => Power::Bcm2835(manager),
-        (firmware, _) => Power::Firmware(firmware),
+fn power(psci: Option<Conduit>, manager: Option<PowerManager>) -> Power {
+    match (psci, manager) {
+        (None, Some(manager)) => Power::Bcm2835(manager),
+        _ => Power::Firmware(firmware(psci)),
     }
 }
 
@@ -52,8 +41,8 @@ pub fn firmware(psci: Option<Conduit>) -> Firmware {
 
 /// What powers the board off before there is a system: maps it when it is needed.
 pub fn early() -> Option<Power> {
-    let Found { firmware, manager } = found(TREE.get()?);
-    Some(power(firmware, manager.and_then(|registers| map(registers).ok())))
+    let tree = TREE.get()?;
+    Some(power(tree.psci(), tree.power_manager().and_then(|registers| map(registers).ok())))
 }
 
 fn map(registers: Range<Hpa>) -> Result<PowerManager, Refusal> {
@@ -75,17 +64,16 @@ pub fn take(psci: Option<Conduit>, plan: &Plan) -> Result<(Power, Option<BoardWa
     }
     let watchdog =
         manager.zip(plan.policy.watchdog).map(|(manager, seconds)| BoardWatchdog::new(manager, seconds));
-    Ok((power(firmware(psci), manager), watchdog))
+    Ok((power(psci, manager), watchdog))
 }
 
 /// Powers the board off while translation is off.
 pub fn off_untranslated(tree: &Outline<'_>) {
-    let Found { firmware, manager } = found(tree);
-    let manager = manager.map(|registers| {
+    let manager = tree.power_manager().map(|registers| {
         // SAFETY: translation is off, so the registers can be reached as Device memory; the power
         // manager writes to no memory.
         let registers = unsafe { Registers::new(registers.start().0 as usize, registers.size() as usize) };
         PowerManager::new(registers)
     });
-    power(firmware, manager).system_off();
+    power(tree.psci(), manager).system_off();
 }
