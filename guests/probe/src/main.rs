@@ -9,6 +9,7 @@
 #![no_main]
 
 mod calls;
+mod errors;
 mod instructions;
 mod interrupts;
 mod memory;
@@ -36,6 +37,10 @@ fn main(machine: &'static Machine) {
     );
     interrupts::prepare();
     let mut report = Report::new();
+    if machine.number("errors").is_some() {
+        errors::probe(&mut report);
+        return report.finish();
+    }
     calls::probe(&mut report, hypervisor);
     registers::probe(&mut report);
     memory::probe(&mut report, machine);

@@ -21,7 +21,7 @@ pub struct Frame {
     reserved: u64,
 }
 
-/// A synchronous exception that was expected.
+/// A synchronous exception or an SError that was expected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Taken {
     /// ESR_EL1.
@@ -53,8 +53,8 @@ pub fn set_interrupt_handler(handler: fn(u32)) {
     INTERRUPT_HANDLER.store(handler as *mut (), Ordering::Release);
 }
 
-/// Runs `f`; a synchronous exception in it skips the instruction and is handed back (the last one, if
-/// there are several). An instruction that faulted leaves its destination as it was.
+/// Runs `f`; a synchronous exception in it skips the instruction and is handed back, as an SError is (the last one,
+/// if there are several). An instruction that faulted leaves its destination as it was.
 pub fn attempt<T>(f: impl FnOnce() -> T) -> (T, Option<Taken>) {
     let cpu = smp::this_cpu();
     cpu.expect_exceptions(true);
@@ -69,12 +69,23 @@ extern "C" fn handle_exception(frame: &mut Frame, vector: u64) {
     match vector & 3 {
         0 => synchronous(frame, vector),
         1 | 2 => interrupt(),
-        _ => dump("SError", frame, vector),
+        _ => error(frame, vector),
+    }
+}
+
+fn taken(frame: &Frame) -> Taken {
+    Taken { esr: read_register!("esr_el1"), far: read_register!("far_el1"), elr: frame.elr }
+}
+
+/// An SError: if it was expected, the program goes on where it was.
+fn error(frame: &Frame, vector: u64) {
+    if !smp::this_cpu().take_exception(taken(frame)) {
+        dump("SError", frame, vector);
     }
 }
 
 fn synchronous(frame: &mut Frame, vector: u64) {
-    let taken = Taken { esr: read_register!("esr_el1"), far: read_register!("far_el1"), elr: frame.elr };
+    let taken = taken(frame);
     if smp::this_cpu().take_exception(taken) {
         if taken.class() == SOFTWARE_STEP {
             // The instruction was executed; no more of them one by one.

@@ -239,6 +239,11 @@ pub fn inject_error(esr: u64) {
     }
 }
 
+/// Whether an SError is pending for the guest.
+pub fn has_error() -> bool {
+    read_register!("hcr_el2") & VSE != 0
+}
+
 /// What this CPU has beyond Armv8.0, as far as its controls need to know.
 struct Features {
     /// ID_AA64DFR0_EL1.

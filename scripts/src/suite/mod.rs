@@ -12,6 +12,7 @@ mod broken;
 mod conformance;
 mod debugger;
 mod desk;
+mod errors;
 mod examples;
 mod lab;
 mod life;
@@ -97,7 +98,8 @@ fn trials(project: &Project, full: bool) -> Vec<Trial> {
     let boards = boards();
     let scenarios =
         scenarios::ALL.iter().chain(life::ALL).chain(examples::ALL).chain(refusals::ALL).chain(desk::ALL);
-    let scenarios = scenarios.chain(branches::ALL).chain(strain::ALL).chain(panics::ALL);
+    let scenarios =
+        scenarios.chain(branches::ALL).chain(strain::ALL).chain(panics::ALL).chain([&errors::SCENARIO]);
     let mut trials = Vec::new();
     for (index, scenario) in scenarios.enumerate() {
         let chosen = if full { boards.as_slice() } else { &boards[index % boards.len()..][..1] };

@@ -29,7 +29,7 @@ pub const ALL: &[Scenario] = &[
 /// Nothing is mapped there at EL2.
 const NOWHERE: u64 = 0x10;
 /// QEMU's virt board has the image 2 MiB above the start of memory, behind code of QEMU's own.
-const IMAGE: u64 = 0x4020_0000;
+pub const IMAGE: u64 = 0x4020_0000;
 
 /// All of the board's.
 const CPUS: &[usize] = &[0, 1, 2, 3];
@@ -171,7 +171,7 @@ fn stack_overflow(lab: &mut Lab) -> Result<()> {
 }
 
 /// Where in the image a function is.
-fn symbol(lab: &Lab, part: &str) -> Result<u64> {
+pub fn symbol(lab: &Lab, part: &str) -> Result<u64> {
     let elf = fs::read(build::hypervisor_program(lab.project()))?;
     let file = ElfFile64::<Endianness>::parse(&*elf)?;
     let found = file.symbols().find(|symbol| symbol.name().is_ok_and(|name| name.contains(part)));

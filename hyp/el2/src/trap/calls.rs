@@ -4,7 +4,7 @@
 use crate::cpu::Guest;
 use crate::registers::{dsb_sy, isb};
 use crate::vectors::Frame;
-use crate::{interrupts, read_register, with_controller};
+use crate::{interrupts, read_register, with_controller, world};
 use bulkhead_el2::life::Ending;
 use bulkhead_machine::gic::ListRegister;
 use bulkhead_machine::psci::{Cpus, Entry, PowerState, TurnOnError, Wake};
@@ -85,8 +85,10 @@ fn carry_out(frame: &mut Frame, outcome: Outcome) {
         Outcome::Suspend(wake) => {
             wait_for_wake_up(guest);
             match wake {
-                Wake::Return => frame.set(0, SUCCESS),
-                Wake::Enter(entry) => guest.partition.resume(guest, entry),
+                // With an SError pending a CPU does not power down, for it would lose it: to that call, too, an
+                // early return is an answer (DEN 0022, CPU_SUSPEND).
+                Wake::Enter(entry) if !world::has_error() => guest.partition.resume(guest, entry),
+                Wake::Enter(_) | Wake::Return => frame.set(0, SUCCESS),
             }
         }
         Outcome::SystemOff => end(guest, Ending::Off),
@@ -111,8 +113,6 @@ fn end(guest: &Guest, ending: Ending) -> ! {
 fn wait_for_wake_up(guest: &'static Guest) {
     /// ISR_EL1.A: a physical SError is pending, masked at EL2.
     const SERROR: u64 = 1 << 8;
-    /// HCR_EL2.VSE: the guest's own is.
-    const VIRTUAL_SERROR: u64 = 1 << 8;
     loop {
         if guest.partition.must_leave() {
             guest.partition.leave(guest.system, guest.vcpu);
@@ -120,10 +120,7 @@ fn wait_for_wake_up(guest: &'static Guest) {
         let is_pending = with_controller!(guest.system, |controller| {
             (0..controller.list_registers()).any(|n| ListRegister(controller.read_list(n)).is_pending())
         });
-        if is_pending
-            || read_register!("isr_el1") & SERROR != 0
-            || read_register!("hcr_el2") & VIRTUAL_SERROR != 0
-        {
+        if is_pending || read_register!("isr_el1") & SERROR != 0 || world::has_error() {
             return;
         }
         dsb_sy();

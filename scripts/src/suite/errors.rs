@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! A physical SError while a guest runs. No device of QEMU's signals one, so a debugger moves a CPU that comes to EL2
+//! with an HVC from one vector to the other.
+
+use super::Scenario;
+use super::debugger::{PC, Stub};
+use super::lab::{Lab, Partition};
+use super::panics::{IMAGE, symbol};
+use super::shell::wait;
+use crate::console::HYPERVISOR;
+use anyhow::{Result, ensure};
+use std::time::Duration;
+
+/// The scenario.
+pub const SCENARIO: Scenario = Scenario { name: "serror", run: serror };
+
+/// Vectors of exceptions from a lower level in AArch64: synchronous, SError (Arm ARM, VBAR_EL2).
+const SYNCHRONOUS: u64 = 0x400;
+const SERROR: u64 = 0x580;
+
+/// Without FEAT_RAS, and with it: then EL2 says what the guest is told.
+fn serror(lab: &mut Lab) -> Result<()> {
+    let stub = Stub::new(lab);
+    ["cortex-a72", "max"].iter().try_for_each(|cpu| {
+        lab.board.cpu = (*cpu).into();
+        passed_on(lab, &stub)
+    })
+}
+
+/// The partition that had the CPU gets it, and what becomes of it is the guest's affair.
+fn passed_on(lab: &Lab, stub: &Stub) -> Result<()> {
+    let probe = Partition {
+        name: "probe",
+        memory: 16,
+        kernel: "probe",
+        more: "bootargs = \"errors=1\";".into(),
+        ..Partition::ticker(0)
+    };
+    let mut machine = lab.boot(&[probe, Partition::ticker(1)])?;
+    wait(&mut machine, "ticker", "^tick 1", 60)?;
+    wait(&mut machine, "probe", "^errors: waiting", 60)?;
+    let mut debugger = stub.attach()?;
+    let vectors = IMAGE + symbol(lab, "vectors")?;
+    // Only the probe's CPU goes on: what comes from it now is its HVC.
+    debugger.run_to(vectors + SYNCHRONOUS, &[0])?;
+    debugger.set_register(0, PC, vectors + SERROR)?;
+    debugger.let_run(&[0, 1, 2, 3])?;
+    wait(&mut machine, HYPERVISOR, r"^warning: probe/0: SError passed on to it \(ESR 0x5a00005e\)", 20)?;
+    let count = wait(&mut machine, "probe", r"^probe: (\d+) passed, (\d+) failed", 20)?;
+    ensure!(&count[2] == "0" && &count[1] == "4", "the probe says {}", &count[0]);
+    let limit = machine.patience(Duration::from_secs(20));
+    machine.wait_off("probe", limit)?;
+    wait(&mut machine, "ticker", "^tick", 20)?;
+    machine.kill();
+    Ok(())
+}
