@@ -15,6 +15,7 @@
 //! | [`play`], [`player`] | the session language and its interpreter |
 //! | [`display`], [`terminal`] | what the user sees and types |
 //! | [`door`], [`stats`] | a way in to a board that runs, and what its monitor answers |
+//! | [`svg`] | pictures |
 //! | [`run`], [`suite`], [`bench`] | the commands `run`, `test` and `attack`, and `bench` |
 
 #![forbid(unsafe_code)]
@@ -43,6 +44,7 @@ pub mod sdcard;
 pub mod show;
 pub mod stats;
 pub mod suite;
+pub mod svg;
 pub mod terminal;
 pub mod transcript;
 pub mod unpack;

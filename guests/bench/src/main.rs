@@ -3,7 +3,8 @@
 //! hypervisor alike. docs/bench.md explains how a tick comes to be an instruction.
 //!
 //! It prints lines `bench: NAME MEDIAN MINIMUM MAXIMUM`, or `bench: NAME absent`, and powers off. Words on its command line:
-//! `samples=N` for N measurements of each, `entry-only` to say no more than the count at its first instruction.
+//! `samples=N` for N measurements of each, `entry-only` to say no more than the count at its first instruction,
+//! `neighbour` to wait in silence beside one that measures.
 
 #![no_std]
 #![no_main]
@@ -16,8 +17,9 @@ mod interrupts;
 mod vectors;
 
 use dtoolkit::{Node, Property};
+use guest_runtime::gic::Gic;
 use guest_runtime::machine::Machine;
-use guest_runtime::{cpu, gic, println};
+use guest_runtime::{cpu, gic, println, timer};
 
 use crate::count::timed;
 use crate::devices::Clock;
@@ -28,6 +30,10 @@ guest_runtime::entry!(main);
 
 fn main(machine: &'static Machine) {
     let gic = gic::get().expect("the device tree has a GICv2 or GICv3");
+    if words(machine).any(|word| word == "neighbour") {
+        wait(machine, gic);
+        return;
+    }
     println!("bench: EL{}, GICv{}", cpu::exception_level(), gic.version());
 
     println!("bench: entered-at {}", guest_runtime::entry_count());
@@ -60,6 +66,18 @@ fn main(machine: &'static Machine) {
     bench.other_sgi(machine);
     exits::console(&report, cost, machine);
     report.print();
+}
+
+/// Sleeps for longer than any measurement takes.
+fn wait(machine: &Machine, gic: &Gic) {
+    const SECONDS: u64 = 10;
+    let end = timer::now() + SECONDS * timer::frequency();
+    machine.virtual_timer.into_iter().for_each(|intid| gic.enable(intid));
+    timer::set_deadline(end);
+    while timer::now() < end {
+        // Interrupts are masked: the timer's ends the wait and is not taken.
+        cpu::wait_for_interrupt();
+    }
 }
 
 /// The words of the command line.

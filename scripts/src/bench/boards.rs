@@ -98,9 +98,8 @@ impl<'p> Bench<'p> {
     /// As for [`Bench::native`].
     pub fn guest(&self, shape: &Shape) -> Result<String> {
         let nodes = shape.partitions(self.board.gic, "");
-        let images = [("bench", &*self.image("bench")?), ("stamp", &*self.image("stamp")?)];
-        let used = if shape.others == 0 { &images[..1] } else { &images };
-        self.partitions(shape.cpus + shape.others, 512 + shape.mib, &nodes, used, &[])
+        let images = [("bench", &*self.image("bench")?)];
+        self.partitions(shape.cpus + shape.others, 512 + shape.mib, &nodes, &images, &[])
     }
 
     /// The same with few measurements, and a trace of every instruction in a file.
@@ -251,21 +250,21 @@ fn output(command: &mut Command) -> Result<String> {
 }
 
 /// What may make an event cost more, and must not: the size of the guest and of the board.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Shape {
-    /// CPUs of the bench's partition, at least 2.
+    /// CPUs of the bench's partition. With one, nothing is sent to another.
     pub cpus: u16,
     /// Its memory.
     pub mib: u32,
-    /// Whether it has QEMU's virtio transports and so owns 32 interrupts more.
-    pub virtio: bool,
-    /// Other partitions, of one CPU each.
+    /// How many of QEMU's virtio transports it has, 32 at most and eight to a page: each has an interrupt.
+    pub transports: u16,
+    /// Other partitions, of one CPU each, which wait while the bench counts.
     pub others: u16,
 }
 
 impl Default for Shape {
     fn default() -> Self {
-        Self { cpus: 2, mib: 16, virtio: true, others: 0 }
+        Self { cpus: 2, mib: 16, transports: 32, others: 0 }
     }
 }
 
@@ -274,7 +273,7 @@ impl Shape {
     fn partitions(&self, gic: Gic, bootargs: &str) -> String {
         let cpus: Vec<_> = (0..self.cpus).map(|cpu| reg(gic, cpu)).collect();
         let mut devices = String::from("\"/pl031@9010000\"");
-        for transport in 0..if self.virtio { 32 } else { 0 } {
+        for transport in 0..u32::from(self.transports) {
             let _ = write!(devices, ", \"/virtio_mmio@{:x}\"", 0xa00_0000 + 0x200 * transport);
         }
         let size = u64::from(self.mib) << 20;
@@ -286,8 +285,13 @@ impl Shape {
             size >> 32,
             size & 0xffff_ffff
         );
-        for other in 0..self.others {
-            let _ = write!(text, "\n{}", stamp_partition(gic, self.cpus + other..self.cpus + other + 1, 2));
+        for cpu in self.cpus..self.cpus + self.others {
+            let _ = write!(
+                text,
+                "\nn{cpu} {{ compatible = \"bulkhead,partition\"; cpus = <{}>; memory = <0x0 0x200000>;\n\
+                 kernel = \"bench\"; bootargs = \"neighbour\"; }};",
+                reg(gic, cpu)
+            );
         }
         text
     }

@@ -6,21 +6,25 @@
 //! | [`boards`] | QEMU made a machine on which an instruction is a nanosecond |
 //! | [`figures`] | what the guests print, and the results of a run |
 //! | [`wholes`] | the boot, the memory, the image |
+//! | [`scale`] | how all of it grows |
 //! | [`workloads`] | a Linux and jobs in it, native beside guest |
 //! | [`budgets`] | what each figure may be |
 //! | [`peers`] | the figures of other systems, and what we mean to reach |
-//! | [`table`], [`svg`] | results to be looked at |
+//! | [`table`], [`bars`], [`curves`] | results to be looked at |
 //! | [`trace`], [`classes`], [`paths`] | the second witness: an execution trace, and where the instructions are |
 //!
 //! docs/bench.md explains the method.
 
+pub mod bars;
 pub mod boards;
 pub mod budgets;
 pub mod classes;
+pub mod curves;
 pub mod figures;
 pub mod paths;
 pub mod peers;
-pub mod svg;
+pub mod scale;
+
 pub mod table;
 pub mod trace;
 pub mod wholes;
@@ -36,7 +40,7 @@ use clap::Args;
 use figures::{Operation, Results};
 use peers::Peers;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What `bench` is told.
 #[derive(Clone, Debug, Args)]
@@ -89,10 +93,7 @@ pub fn run(project: &Project, options: &Options) -> Result<bool> {
         return Ok(true);
     }
     if options.scale {
-        for bench in &benches {
-            print!("{}", table::scale(&bench.name(), &wholes::scale(bench)?));
-        }
-        return Ok(true);
+        return scales(&benches, options.svg.as_deref());
     }
     if options.workloads {
         for bench in &benches {
@@ -111,7 +112,7 @@ pub fn run(project: &Project, options: &Options) -> Result<bool> {
         write_whole(path, &serde_json::to_vec_pretty(&results)?)?;
     }
     if let Some(path) = &options.svg {
-        write_whole(path, svg::draw(&results, &peers).as_bytes())?;
+        write_picture(path, &bars::draw(&results, &peers))?;
     }
     if options.update_budgets {
         budgets.take(&results);
@@ -162,6 +163,26 @@ pub fn check(project: &Project, gic: Gic, cpu: &str) -> Result<()> {
     let exceeded: Vec<_> = budgets.exceeded(&results).iter().map(ToString::to_string).collect();
     ensure!(exceeded.is_empty(), "over budget:\n  {}", exceeded.join("\n  "));
     Ok(())
+}
+
+/// Measures growth, and draws it if wanted. True if no event grows.
+fn scales(benches: &[Bench<'_>], picture: Option<&Path>) -> Result<bool> {
+    let mut measured = Vec::new();
+    for bench in benches {
+        let scale = scale::measure(bench)?;
+        print!("{}", table::scale(&bench.name(), &scale));
+        measured.push((bench.name(), scale.events));
+    }
+    if let Some(path) = picture {
+        write_picture(path, &curves::draw(&measured))?;
+    }
+    let grown: Vec<_> = measured.iter().flat_map(|(_, events)| scale::grown(events)).collect();
+    grown.iter().for_each(|event| println!("grows: {event}"));
+    Ok(grown.is_empty())
+}
+
+fn write_picture(path: &Path, picture: &str) -> Result<()> {
+    write_whole(path, format!("<!-- SPDX-License-Identifier: Apache-2.0 OR MIT -->\n{picture}").as_bytes())
 }
 
 fn traces(benches: &[Bench<'_>], operation: Option<&str>) -> Result<()> {

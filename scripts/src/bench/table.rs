@@ -4,8 +4,9 @@
 use super::budgets::Budgets;
 use super::figures::{Board, Figures, Results};
 use super::peers::Peers;
+use super::scale::{Axis, Scale};
 use super::trace::Trace;
-use super::wholes::Scale;
+
 use std::fmt::Write;
 
 /// Rows of cells, the first one the heading; the first column is text, the others are numbers.
@@ -160,18 +161,20 @@ pub fn scale(name: &str, scale: &Scale) -> String {
     for (what, boot) in &scale.boots {
         boots.row(vec![what.clone(), number(Some(boot.entry)), number(Some(boot.memory))]);
     }
-    let heading = ["operation"].into_iter().chain(scale.events.iter().map(|(what, _)| what.as_str()));
-    let mut events = Table::new(&heading.collect::<Vec<_>>());
-    let operations = scale.events.first().map(|(_, operations)| operations.as_slice()).unwrap_or_default();
-    for (name, _) in operations {
-        let median = |operations: &[(String, Option<Figures>)]| {
-            operations
-                .iter()
-                .find(|(found, _)| found == name)
-                .and_then(|(_, figures)| Some((*figures)?.median))
-        };
-        let medians = scale.events.iter().map(|(_, operations)| number(median(operations)));
-        events.row([name.clone()].into_iter().chain(medians).collect());
+    let along = |axis: &Axis| {
+        let [least, most] =
+            [axis.points.first(), axis.points.last()].map(|point| point.map_or(0, |point| point.0));
+        format!("{least} to {most} {}", axis.name)
+    };
+    let headings: Vec<_> = scale.events.iter().map(along).collect();
+    let mut events =
+        Table::new(&["operation"].into_iter().chain(headings.iter().map(String::as_str)).collect::<Vec<_>>());
+    for name in scale.events.first().into_iter().flat_map(Axis::names) {
+        let ranges = scale.events.iter().map(|axis| match axis.range(name) {
+            Some([least, most]) if least != most => format!("{}-{}", number(Some(least)), number(Some(most))),
+            range => number(range.map(|[least, _]| least)),
+        });
+        events.row([name.to_owned()].into_iter().chain(ranges).collect());
     }
     format!("{name}\n\n{}\n{}\n", boots.render(), events.render())
 }

@@ -1,20 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Figures of the hypervisor as a whole: from its entry to its guests', its memory, its image.
 
-use super::boards::{Bench, Shape, stamp_partition};
-use super::figures::{self, Figures, Operation, Printed};
+use super::boards::{Bench, stamp_partition};
+use super::figures::{Figures, Operation};
 use super::trace;
 use crate::flatten;
-use crate::qemu::Gic;
 use anyhow::{Context, Result, ensure};
 use regex::Regex;
 use std::fs;
 
 /// How many partitions the boot is measured with for the budgets.
 const PARTITIONS: [u16; 2] = [1, 4];
-
-/// CPUs of a large board; 123 fit into the first region of redistributors.
-const LARGE: u16 = 128;
 
 /// What a boot says of itself.
 #[derive(Clone, Copy, Debug)]
@@ -61,7 +57,10 @@ fn planning(bench: &Bench<'_>) -> Result<u64> {
 }
 
 /// Boots so many partitions with so many CPUs each, with `mib` of memory and `image` in it.
-fn boot(bench: &Bench<'_>, partitions: u16, cpus: u16, mib: u64, image: &[u8]) -> Result<Boot> {
+///
+/// # Errors
+/// As for [`measure`].
+pub fn boot(bench: &Bench<'_>, partitions: u16, cpus: u16, mib: u64, image: &[u8]) -> Result<Boot> {
     let node = |number| stamp_partition(bench.board().gic, number * cpus..(number + 1) * cpus, mib);
     let nodes: Vec<_> = (0..partitions).map(node).collect();
     let memory = 512 + u32::try_from(mib)? * u32::from(partitions);
@@ -79,71 +78,7 @@ fn boot(bench: &Bench<'_>, partitions: u16, cpus: u16, mib: u64, image: &[u8]) -
     Ok(Boot { entry: entries.into_iter().max().unwrap_or_default(), memory: heap + image })
 }
 
-/// Boots a board of [`LARGE`] CPUs, divided between so many partitions.
-fn divided(bench: &Bench<'_>, partitions: u16) -> Result<Boot> {
-    boot(bench, partitions, LARGE / partitions, 2, &bench.image("stamp")?)
-}
-
-/// Whether the 64th partition of a large board costs as much as the 17th: planned, built, audited, started.
-///
-/// # Errors
-/// As for [`measure`], and when it costs a quarter more.
-pub fn grows_linearly(bench: &Bench<'_>) -> Result<()> {
-    let [few, more, most] = [16, 32, 64].map(|partitions| divided(bench, partitions));
-    let [few, more, most] = [few?.entry, more?.entry, most?.entry];
-    let (early, late) = (more.saturating_sub(few) / 16, most.saturating_sub(more) / 32);
-    ensure!(
-        late <= early + early / 4,
-        "the first partitions cost {early} instructions each, the last {late}"
-    );
-    Ok(())
-}
-
 fn captures(text: &str, pattern: &str, radix: u32) -> Result<Vec<u64>> {
     let pattern = Regex::new(pattern)?;
     pattern.captures_iter(text).map(|found| Ok(u64::from_str_radix(&found[1], radix)?)).collect()
-}
-
-/// How figures grow.
-#[derive(Clone, Debug)]
-pub struct Scale {
-    /// What is varied, and the boot.
-    pub boots: Vec<(String, Boot)>,
-    /// What is varied, and the median of each operation.
-    pub events: Vec<(String, Printed)>,
-}
-
-/// Boots with 1 to 16 partitions (8 with a GICv2), with up to 64 on a board of 128 CPUs, with 128 MiB to 8 GiB of guest memory, and with images of up to 32 MiB;
-/// and runs the bench with more of everything.
-///
-/// # Errors
-/// As for [`measure`].
-pub fn scale(bench: &Bench<'_>) -> Result<Scale> {
-    let stamp = bench.image("stamp")?;
-    let most = if bench.board().gic == Gic::V2 { 8 } else { 32 };
-    let mut boots = Vec::new();
-    for partitions in [1, 2, 4, 8, 16].into_iter().filter(|count| *count <= most) {
-        boots.push((format!("partitions: {partitions}"), boot(bench, partitions, 1, 2, &stamp)?));
-    }
-    for partitions in [2, 4, 8, 16, 32, 64].into_iter().filter(|_| bench.board().gic == Gic::V3) {
-        boots.push((format!("128 CPUs, partitions: {partitions}"), divided(bench, partitions)?));
-    }
-    for mib in [128, 512, 2048, 8192] {
-        boots.push((format!("MiB of memory: {mib}"), boot(bench, 1, 1, mib, &stamp)?));
-    }
-    for mib in [1, 8, 32] {
-        let mut image = stamp.clone();
-        image.resize(mib << 20, 0);
-        boots.push((format!("MiB of image: {mib}"), boot(bench, 1, 1, 64, &image)?));
-    }
-    let usual = Shape::default();
-    let shapes = [
-        ("2 CPUs, 16 MiB".to_owned(), usual),
-        ("1 interrupt".to_owned(), Shape { virtio: false, ..usual }),
-        (format!("{most} CPUs"), Shape { cpus: most, ..usual }),
-        (format!("{} partitions", most.min(16) - 1), Shape { others: most.min(16) - 2, ..usual }),
-        ("8 GiB".to_owned(), Shape { mib: 8192, ..usual }),
-    ];
-    let events = shapes.into_iter().map(|(what, shape)| Ok((what, figures::parse(&bench.guest(&shape)?)?)));
-    Ok(Scale { boots, events: events.collect::<Result<_>>()? })
 }

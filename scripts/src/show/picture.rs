@@ -2,9 +2,12 @@
 //! The plan as a picture: the CPUs, the board's memory to scale, and a card for each partition.
 
 use super::view::{Owner, View, blocks_in_words, cpus, rights, size, total, trigger};
+use crate::svg::{
+    Anchor::{End, Middle, Start},
+    Font, INK, LINE, PALE, Svg,
+};
 use bulkhead_plan::plan::Partition;
 use bulkhead_types::{Hpa, Range};
-use std::fmt::{Display, Write};
 
 /// Told apart by people with any kind of colour vision, at least in this order.
 const COLOURS: [&str; 10] = [
@@ -12,9 +15,6 @@ const COLOURS: [&str; 10] = [
     "#86bcb6",
 ];
 const HYPERVISOR: &str = "#334155";
-const INK: &str = "#0f172a";
-const PALE: &str = "#64748b";
-const LINE: &str = "#cbd5e1";
 
 const WIDTH: f64 = 1160.0;
 const MARGIN: f64 = 40.0;
@@ -33,98 +33,28 @@ const MOST_DEVICES: usize = 12;
 /// So many characters fit on a line of a card.
 const CARD_COLUMNS: usize = 58;
 
+/// How memory is drawn that the board reserves.
+const RESERVED: &str = "<defs><pattern id=\"reserved\" width=\"6\" height=\"6\" patternUnits=\"userSpaceOnUse\" \
+     patternTransform=\"rotate(45)\"><rect width=\"6\" height=\"6\" fill=\"#e2e8f0\"/><rect width=\"2\" height=\"6\" \
+     fill=\"#94a3b8\"/></pattern></defs>\n";
+
 /// The picture, as SVG.
 pub fn draw(view: &View<'_>) -> String {
     let mut svg = Svg::default();
-    svg.text(MARGIN, 52.0, 24.0, INK, "bold", view.title);
-    svg.text(MARGIN, 78.0, 14.0, PALE, "normal", &view.summary);
+    svg.text(Start, (MARGIN, 52.0), Font::bold(24.0, INK), view.title);
+    svg.text(Start, (MARGIN, 78.0), Font::plain(14.0, PALE), &view.summary);
     let top = draw_cpus(&mut svg, view, 104.0) + 34.0;
-    svg.text(MARGIN, top, 14.0, INK, "bold", "Memory");
+    svg.text(Start, (MARGIN, top), Font::bold(14.0, INK), "Memory");
     svg.text(
-        MARGIN + 70.0,
-        top,
-        12.0,
-        PALE,
-        "normal",
+        Start,
+        (MARGIN + 70.0, top),
+        Font::plain(12.0, PALE),
         "physical addresses, to scale; what is thinner is drawn as a line",
     );
     let left = draw_memory(&mut svg, view, top + 22.0);
-    svg.text(CARDS.0, top, 14.0, INK, "bold", "Partitions");
+    svg.text(Start, (CARDS.0, top), Font::bold(14.0, INK), "Partitions");
     let right = draw_cards(&mut svg, view, top + 22.0);
-    svg.finish(view.title, left.max(right) + MARGIN)
-}
-
-#[derive(Default)]
-struct Svg {
-    body: String,
-}
-
-/// Text as XML has it.
-fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
-            '&' => escaped += "&amp;",
-            '<' => escaped += "&lt;",
-            '>' => escaped += "&gt;",
-            '"' => escaped += "&quot;",
-            _ if letter.is_control() => escaped.push(' '),
-            _ => escaped.push(letter),
-        }
-    }
-    escaped
-}
-
-impl Svg {
-    fn text(&mut self, x: f64, y: f64, height: f64, fill: &str, weight: &str, text: &str) {
-        self.anchored("start", (x, y), height, fill, weight, text);
-    }
-
-    fn anchored(
-        &mut self,
-        anchor: &str,
-        (x, y): (f64, f64),
-        height: f64,
-        fill: &str,
-        weight: &str,
-        text: &str,
-    ) {
-        let _ = writeln!(
-            self.body,
-            "<text x=\"{x:.1}\" y=\"{y:.1}\" font-size=\"{height}\" font-weight=\"{weight}\" fill=\"{fill}\" \
-             text-anchor=\"{anchor}\">{}</text>",
-            escaped(text)
-        );
-    }
-
-    fn rect(&mut self, (x, y, width, height): (f64, f64, f64, f64), fill: &str, more: impl Display) {
-        let _ = writeln!(
-            self.body,
-            "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\" fill=\"{fill}\" {more}/>"
-        );
-    }
-
-    fn line(&mut self, points: &[(f64, f64)], stroke: &str) {
-        let points: Vec<_> = points.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
-        let _ = writeln!(
-            self.body,
-            "<polyline points=\"{}\" fill=\"none\" stroke=\"{stroke}\" stroke-width=\"1\"/>",
-            points.join(" ")
-        );
-    }
-
-    fn finish(self, title: &str, height: f64) -> String {
-        format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height:.0}\" width=\"{WIDTH}\" \
-             height=\"{height:.0}\" role=\"img\" font-family=\"Inter, 'DejaVu Sans', Helvetica, Arial, sans-serif\">\n\
-             <title>{}</title>\n<defs><pattern id=\"reserved\" width=\"6\" height=\"6\" \
-             patternUnits=\"userSpaceOnUse\" patternTransform=\"rotate(45)\"><rect width=\"6\" height=\"6\" \
-             fill=\"#e2e8f0\"/><rect width=\"2\" height=\"6\" fill=\"#94a3b8\"/></pattern></defs>\n\
-             <rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>\n{}</svg>\n",
-            escaped(title),
-            self.body
-        )
-    }
+    svg.finish(view.title, (WIDTH, left.max(right) + MARGIN), RESERVED)
 }
 
 fn colour(partition: usize) -> &'static str {
@@ -145,7 +75,7 @@ fn draw_cpus(svg: &mut Svg, view: &View<'_>, top: f64) -> f64 {
     let count = view.board.cpus.len();
     let side = if count <= 20 { 44.0 } else { 28.0 };
     let step = side + 8.0;
-    svg.text(MARGIN, top + side / 2.0 + 5.0, 14.0, INK, "bold", "CPUs");
+    svg.text(Start, (MARGIN, top + side / 2.0 + 5.0), Font::bold(14.0, INK), "CPUs");
     let columns = ((WIDTH - BAR.0 - MARGIN) / step).floor().max(1.0) as usize;
     for cpu in 0..count {
         let x = BAR.0 + (cpu % columns) as f64 * step;
@@ -157,12 +87,10 @@ fn draw_cpus(svg: &mut Svg, view: &View<'_>, top: f64) -> f64 {
         };
         svg.rect((x, y, side, side), fill, more);
         let height = if side > 30.0 { 16.0 } else { 11.0 };
-        svg.anchored(
-            "middle",
+        svg.text(
+            Middle,
             (x + side / 2.0, y + side / 2.0 + height * 0.36),
-            height,
-            ink,
-            "bold",
+            Font::bold(height, ink),
             &cpu.to_string(),
         );
     }
@@ -206,8 +134,8 @@ fn draw_memory(svg: &mut Svg, view: &View<'_>, top: f64) -> f64 {
                 name_y: start + height / 2.0,
             });
         }
-        svg.anchored("end", (BAR.0 - 10.0, y + 10.0), 11.0, PALE, "normal", &bank.start().to_string());
-        svg.anchored("end", (BAR.0 - 10.0, y + bank_height), 11.0, PALE, "normal", &bank.end().to_string());
+        svg.text(End, (BAR.0 - 10.0, y + 10.0), Font::plain(11.0, PALE), &bank.start().to_string());
+        svg.text(End, (BAR.0 - 10.0, y + bank_height), Font::plain(11.0, PALE), &bank.end().to_string());
         draw_ticks(svg, bank, y, scale);
         y += bank_height + GAP;
     }
@@ -238,15 +166,8 @@ fn draw_ticks(svg: &mut Svg, bank: &Range<Hpa>, top: f64, scale: f64) {
     while address < bank.end().0 {
         let y = (address - bank.start().0) as f64 * scale;
         if y > 24.0 && y < bottom - 18.0 {
-            svg.line(&[(BAR.0 - 6.0, top + y), (BAR.0, top + y)], LINE);
-            svg.anchored(
-                "end",
-                (BAR.0 - 10.0, top + y + 4.0),
-                11.0,
-                PALE,
-                "normal",
-                &Hpa(address).to_string(),
-            );
+            svg.line(&[(BAR.0 - 6.0, top + y), (BAR.0, top + y)], LINE, 1.0);
+            svg.text(End, (BAR.0 - 10.0, top + y + 4.0), Font::plain(11.0, PALE), &Hpa(address).to_string());
         }
         address += step;
     }
@@ -271,6 +192,7 @@ fn draw_name(svg: &mut Svg, view: &View<'_>, piece: &Piece<'_>) {
     svg.line(
         &[(right, middle), (right + 14.0, middle), (NAMES - 16.0, piece.name_y), (NAMES - 6.0, piece.name_y)],
         LINE,
+        1.0,
     );
     let (name, seen) = match piece.owner {
         Owner::Partition(number, guest) => {
@@ -283,8 +205,18 @@ fn draw_name(svg: &mut Svg, view: &View<'_>, piece: &Piece<'_>) {
     };
     let ink = if matches!(piece.owner, Owner::Free | Owner::Reserved(_)) { PALE } else { INK };
     svg.rect((NAMES, piece.name_y - 11.0, 5.0, 27.0), fill(piece.owner), "rx=\"2\"");
-    svg.text(NAMES + 14.0, piece.name_y, 13.0, ink, "bold", &format!("{name}  {}", size(piece.range.size())));
-    svg.text(NAMES + 14.0, piece.name_y + 14.0, 11.0, PALE, "normal", &format!("{}{seen}", piece.range));
+    svg.text(
+        Start,
+        (NAMES + 14.0, piece.name_y),
+        Font::bold(13.0, ink),
+        &format!("{name}  {}", size(piece.range.size())),
+    );
+    svg.text(
+        Start,
+        (NAMES + 14.0, piece.name_y + 14.0),
+        Font::plain(11.0, PALE),
+        &format!("{}{seen}", piece.range),
+    );
 }
 
 fn draw_cards(svg: &mut Svg, view: &View<'_>, top: f64) -> f64 {
@@ -296,23 +228,26 @@ fn draw_cards(svg: &mut Svg, view: &View<'_>, top: f64) -> f64 {
         let height = 44.0 + lines.len() as f64 * LINE_HEIGHT;
         svg.rect((x, y, width, height), "#f8fafc", format!("rx=\"8\" stroke=\"{LINE}\""));
         svg.rect((x, y, 8.0, height), colour(number), "rx=\"4\"");
-        svg.text(x + 22.0, y + 24.0, 15.0, INK, "bold", &format!("{} {}", number + 1, partition.name));
+        svg.text(
+            Start,
+            (x + 22.0, y + 24.0),
+            Font::bold(15.0, INK),
+            &format!("{} {}", number + 1, partition.name),
+        );
         let noun = if partition.cpus.len() == 1 { "CPU" } else { "CPUs" };
         let short = format!("{noun} {} · {}", cpus(partition), size(total(partition)));
-        svg.anchored("end", (x + width - 16.0, y + 24.0), 13.0, PALE, "normal", &short);
+        svg.text(End, (x + width - 16.0, y + 24.0), Font::plain(13.0, PALE), &short);
         for (line, at) in lines.iter().zip(0_u32..) {
-            svg.text(x + 22.0, y + 46.0 + f64::from(at) * LINE_HEIGHT, 12.0, INK, "normal", line);
+            svg.text(Start, (x + 22.0, y + 46.0 + f64::from(at) * LINE_HEIGHT), Font::plain(12.0, INK), line);
         }
         y += height + 14.0;
     }
     if !view.plan.idle_cpus.is_empty() {
         let idle: Vec<_> = view.plan.idle_cpus.iter().map(ToString::to_string).collect();
         svg.text(
-            x,
-            y + 12.0,
-            12.0,
-            PALE,
-            "normal",
+            Start,
+            (x, y + 12.0),
+            Font::plain(12.0, PALE),
             &format!("No partition has CPU {}: off", idle.join(", ")),
         );
         y += 20.0;
@@ -391,8 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn text_is_escaped_and_wrapped() {
-        assert_eq!(escaped("a<b> & \"c\"\n"), "a&lt;b&gt; &amp; &quot;c&quot; ");
+    fn text_is_wrapped() {
         let long = "word ".repeat(40);
         assert!(wrapped(&long).iter().all(|line| line.len() <= CARD_COLUMNS));
     }

@@ -2,7 +2,7 @@
 //! The instructions that exits cost, against their budgets: a figure that grows by more than 2 % fails.
 
 use super::Scenario;
-use crate::bench::{self, boards::Bench, wholes};
+use crate::bench::{self, boards::Bench, scale};
 use crate::qemu::{self, Gic};
 
 /// What is measured.
@@ -12,7 +12,13 @@ pub const SCENARIO: Scenario =
 /// Partitions cost the same, however many there are.
 pub const GROWTH: Scenario = Scenario {
     name: "64-partitions-on-128-cpus",
-    run: |lab| wholes::grows_linearly(&Bench::new(lab.project(), lab.board.clone())?),
+    run: |lab| scale::grows_linearly(&Bench::new(lab.project(), lab.board.clone())?),
+};
+
+/// Events cost the same, however large the board and the partition are.
+pub const STEADY: Scenario = Scenario {
+    name: "events-do-not-grow",
+    run: |lab| scale::is_steady(&Bench::new(lab.project(), lab.board.clone())?),
 };
 
 /// The boards that have budgets.

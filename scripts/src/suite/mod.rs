@@ -126,7 +126,9 @@ fn trials(project: &Project, full: bool) -> Vec<Trial> {
     trials.extend(attack::boards().iter().map(|board| trial(&project, &attack::SCENARIO, board)));
     trials.extend(conformance::boards(full).map(|board| trial(&project, &conformance::SCENARIO, &board)));
     trials.extend(conformance::lives_boards().map(|board| trial(&project, &conformance::LIVES, &board)));
-    trials.extend(bench::boards().map(|board| trial(&project, &bench::SCENARIO, &board)));
+    for scenario in [&bench::SCENARIO, &bench::STEADY] {
+        trials.extend(bench::boards().map(|board| trial(&project, scenario, &board)));
+    }
     let once = [&bench::GROWTH].into_iter().chain(book::ALL);
     trials.extend(once.map(|scenario| trial(&project, scenario, &qemu::Options::default())));
     trials

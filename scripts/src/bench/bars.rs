@@ -3,7 +3,10 @@
 
 use super::figures::{Board, Results};
 use super::peers::{Known, Peers};
-use std::fmt::Write;
+use crate::svg::{
+    Anchor::{End, Start},
+    Font, INK, Svg,
+};
 
 const WIDTH: f64 = 960.0;
 /// Where bars begin, and how long a factor of ten is.
@@ -11,50 +14,49 @@ const LEFT: f64 = 330.0;
 const DECADE: f64 = 125.0;
 const BAR: f64 = 13.0;
 const GAP: f64 = 12.0;
+const HEIGHT: f64 = 12.0;
+const PLAIN: Font = Font::plain(HEIGHT, INK);
+const TITLE: &str = "Instructions per operation";
 /// Ours, native, then the other systems in their order.
 const COLOURS: [&str; 6] = ["#0b6e99", "#9aa5ab", "#d98e04", "#8a4f7d", "#5b8c5a", "#a23b3b"];
 
 /// Draws every operation of events that other systems have figures for, board by board.
 #[must_use]
 pub fn draw(results: &Results, peers: &Peers) -> String {
-    let mut body = String::new();
+    let mut svg = Svg::default();
     let mut y = 30.0;
     for board in &results.boards {
-        text(&mut body, 16.0, y, "start", &format!("Instructions per operation, {}", board.board), "bold");
+        let title = format!("{TITLE}, {}", board.board);
+        svg.text(Start, (16.0, y), Font::bold(HEIGHT, INK), &title);
         y += 10.0;
-        y = legend(&mut body, y + 16.0, peers);
+        y = legend(&mut svg, y + 16.0, peers);
         for known in peers.operations.iter().filter(|known| is_event(known)) {
-            y = operation(&mut body, y, board, known, peers);
+            y = operation(&mut svg, y, board, known, peers);
         }
         y += 24.0;
     }
-    format!(
-        "<!-- SPDX-License-Identifier: Apache-2.0 OR MIT -->\n\
-         <svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {y:.0}\" \
-         font-family=\"sans-serif\" font-size=\"12\">\n\
-         <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n{body}</svg>\n"
-    )
+    svg.finish(TITLE, (WIDTH, y), "")
 }
 
 /// Boots and sizes are no events: they would stretch the scale.
 fn is_event(known: &Known) -> bool {
-    !["boot-", "memory-", "image-"].iter().any(|prefix| known.name.starts_with(prefix))
+    !["boot-", "memory-", "image-", "planning-"].iter().any(|prefix| known.name.starts_with(prefix))
 }
 
-fn legend(body: &mut String, y: f64, peers: &Peers) -> f64 {
+fn legend(svg: &mut Svg, y: f64, peers: &Peers) -> f64 {
     let names = ["Bulkhead", "native"].into_iter().chain(peers.systems.iter().map(String::as_str));
     let mut x = LEFT;
     for (name, colour) in names.zip(COLOURS) {
-        rectangle(body, x, y - 10.0, 12.0, 12.0, colour);
-        text(body, x + 17.0, y, "start", name, "normal");
+        svg.rect((x, y - 10.0, 12.0, 12.0), colour, "");
+        svg.text(Start, (x + 17.0, y), PLAIN, name);
         x += 95.0;
     }
     let note = "logarithmic scale; the red mark is the most that Bulkhead should take";
-    text(body, LEFT, y + 18.0, "start", note, "normal");
+    svg.text(Start, (LEFT, y + 18.0), PLAIN, note);
     y + 32.0
 }
 
-fn operation(body: &mut String, y: f64, board: &Board, known: &Known, peers: &Peers) -> f64 {
+fn operation(svg: &mut Svg, y: f64, board: &Board, known: &Known, peers: &Peers) -> f64 {
     let measured = board.operations.iter().find(|operation| operation.name == known.name);
     let Some(measured) = measured else { return y };
     let ours = [measured.guest, measured.native].map(|figures| figures.map(|figures| figures.median));
@@ -66,40 +68,19 @@ fn operation(body: &mut String, y: f64, board: &Board, known: &Known, peers: &Pe
         .filter_map(|(value, colour)| Some((value?, colour)))
         .collect();
     let middle = y + BAR * bars.len() as f64 / 2.0 + 4.0;
-    text(body, LEFT - 8.0, middle, "end", &known.title, "normal");
+    svg.text(End, (LEFT - 8.0, middle), PLAIN, &known.title);
     let mut top = y;
     for (value, colour) in bars {
         let length = 4.0 + DECADE * (value.max(1) as f64).log10();
-        rectangle(body, LEFT, top, length, BAR - 2.0, colour);
-        text(body, LEFT + length + 4.0, top + BAR - 3.0, "start", &value.to_string(), "normal");
+        svg.rect((LEFT, top, length, BAR - 2.0), colour, "");
+        svg.text(Start, (LEFT + length + 4.0, top + BAR - 3.0), PLAIN, &value.to_string());
         top += BAR;
     }
     if let Some(target) = known.target {
         let x = LEFT + 4.0 + DECADE * (target.max(1) as f64).log10();
-        let _ = writeln!(
-            body,
-            "<line x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{:.1}\" y2=\"{:.1}\" stroke=\"#c00\" stroke-width=\"1.5\">\
-             <title>at most {target}</title></line>",
-            y - 2.0,
-            y + BAR
-        );
+        svg.line(&[(x, y - 2.0), (x, y + BAR)], "#cc0000", 1.5);
     }
     top + GAP
-}
-
-fn rectangle(body: &mut String, x: f64, y: f64, width: f64, height: f64, colour: &str) {
-    let _ = writeln!(
-        body,
-        "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\" fill=\"{colour}\"/>"
-    );
-}
-
-fn text(body: &mut String, x: f64, y: f64, anchor: &str, content: &str, weight: &str) {
-    let content = content.replace('&', "&amp;").replace('<', "&lt;");
-    let _ = writeln!(
-        body,
-        "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\" font-weight=\"{weight}\">{content}</text>"
-    );
 }
 
 #[cfg(test)]
@@ -117,6 +98,7 @@ mod tests {
         let picture = draw(&results, &Peers::read(&Project::find().unwrap()).unwrap());
         // The background, five in the legend, ours and three others'.
         assert_eq!(picture.matches("<rect").count(), 1 + 5 + 4);
-        assert!(picture.contains(">193<") && picture.contains("at most 80"), "{picture}");
+        assert_eq!(picture.matches("<polyline").count(), 1, "the mark of what it should take");
+        assert!(picture.contains(">193<"), "{picture}");
     }
 }
