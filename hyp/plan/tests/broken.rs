@@ -148,6 +148,8 @@ fn configurations() -> Vec<(&'static str, String)> {
         // images
         ("kernel missing", with("kernel", "")),
         ("kernel not a string", with("kernel", "kernel = <1>;")),
+        ("a kernel without a name", with("kernel", "kernel = \"\";")),
+        ("a ramdisk without a name", with("ramdisk", "ramdisk = \"\";")),
         ("two kernels", with("kernel", "kernel = \"linux\", \"raw\";")),
         ("a kernel that is not in the bundle", with("kernel", "kernel = \"linus\";")),
         ("a kernel that is nothing like any in the bundle", with("kernel", "kernel = \"zephyr-rtos\";")),
@@ -223,6 +225,17 @@ fn configurations() -> Vec<(&'static str, String)> {
         ("a tree that is not there", with("device-tree", "device-tree = \"big-trees\";")),
         ("a tree that is none", with("device-tree", "device-tree = \"raw\";")),
         ("a tree with more memory", with("device-tree", "device-tree = \"big-tree\";")),
+        (
+            "a mistake in each image",
+            partitions(&[(
+                "a",
+                &one(&[
+                    ("kernel", "kernel = \"gzip\";"),
+                    ("ramdisk", "ramdisk = \"initrb\";"),
+                    ("tree", "device-tree = \"big-tree\";"),
+                ]),
+            )]),
+        ),
         ("an overlay that does not fit", with("device-tree", "device-tree = \"misfit\";")),
         // memory with fewer rights
         ("another node inside a partition", with("child", "child { };")),

@@ -7,6 +7,7 @@ use bulkhead_plan::bundle::{Bundle, software_crc32};
 use bulkhead_plan::plan::{Partition, Plan};
 use bulkhead_plan::tree::Tree;
 use bulkhead_plan::{Planned, plan_board};
+use bulkhead_types::Range;
 use support::{assert_disjoint, board, bundle, guest_source, overlay, root, taken};
 
 fn planned(board: &[u8], partitions: &str) -> Planned {
@@ -53,7 +54,7 @@ fn it_has_everything_that_nobody_claims() {
 
         let device = |path: &str| own.devices.iter().find(|device| device.path == path);
         let pcie = device("/pcie@10000000").expect("the bus is there");
-        let sizes: Vec<u64> = pcie.registers.iter().map(|(_, pages)| pages.size()).collect();
+        let sizes: Vec<u64> = pcie.registers.iter().map(Range::size).collect();
         assert_eq!(sizes, [0x1000_0000, 0x1_0000, 0x2eff_0000, 0x80_0000_0000]);
         assert_eq!(pcie.interrupts.len(), 4);
         assert!(device("/pl031@9010000").is_none());
@@ -147,11 +148,15 @@ fn what_shares_a_page_or_an_interrupt_with_another_owner_is_left_alone() {
     );
     let warnings = warnings(&planned);
     assert!(
-        warnings.contains("spi@15080: the primary partition does not get this device: its registers"),
+        warnings.contains(
+            "/partitions/linux: primary: the partition does not get /soc/inner@7e200000/spi@15080: its registers"
+        ),
         "{warnings}"
     );
     assert!(
-        warnings.contains("twin@38000: the primary partition does not get this device: its interrupt"),
+        warnings.contains(
+            "/partitions/linux: primary: the partition does not get /soc/inner@7e200000/twin@38000: its interrupt"
+        ),
         "{warnings}"
     );
 

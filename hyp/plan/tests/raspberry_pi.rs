@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The Raspberry Pi 4: its memory, consoles and power manager; and partitions that its firmware merges into the
+//! The Raspberry Pi 4: its memory, consoles and what starts its CPUs; and partitions that its firmware merges into the
 //! board's tree with `dtoverlay=`, which give the plan that the bundle's overlays give.
 
 mod support;
@@ -9,56 +9,13 @@ use std::path::Path;
 use std::process::Command;
 
 use bulkhead_plan::board::{Board, Conduit, Gic, Start};
-use bulkhead_plan::bundle::{Bundle, Contents, NewConfiguration, software_crc32, write};
+use bulkhead_plan::bundle::{Bundle, software_crc32};
 use bulkhead_plan::early::{ConsoleKind, Outline};
-use bulkhead_plan::error::Problem;
-use bulkhead_plan::tree::{NodeId, Tree};
+use bulkhead_plan::tree::Tree;
 use bulkhead_plan::{Planned, plan_board};
 use bulkhead_types::{Hpa, Range};
-use support::{guest_source, image, linux_image, overlay, root};
-
-/// The model with 8 GiB.
-fn board() -> Vec<u8> {
-    overlay(&fs::read_to_string(root().join("hyp/plan/tests/boards/raspberry-pi-4.dts")).unwrap())
-}
-
-/// The same with other memory.
-fn with_memory(cells: &[u32]) -> Vec<u8> {
-    let board = board();
-    let mut tree = Tree::parse(&board, "board").unwrap();
-    let memory = tree.by_path("/memory@0").unwrap().id();
-    tree.set_cells(memory, "reg", cells);
-    tree.to_blob()
-}
-
-fn demo() -> Vec<u8> {
-    overlay(&fs::read_to_string(root().join("guests/demo/demo.dtso")).unwrap())
-}
-
-/// The demo's images with these overlays.
-fn bundle(overlays: &[(&str, Vec<u8>)]) -> Vec<u8> {
-    let mut images = vec![
-        image("debian-12", "kernel", linux_image()),
-        image("busybox-initrd", "ramdisk", vec![7; 100_000]),
-        image("ticker", "kernel", vec![1; 8192]),
-    ];
-    images.extend(overlays.iter().map(|(name, blob)| image(name, "flat_dt", blob.clone())));
-    write(
-        &Contents {
-            description: "test".into(),
-            timestamp: 0,
-            images,
-            configurations: vec![NewConfiguration {
-                name: "default".into(),
-                description: "any board".into(),
-                compatible: vec![],
-                overlays: overlays.iter().map(|(name, _)| (*name).into()).collect(),
-            }],
-        },
-        software_crc32,
-    )
-    .unwrap()
-}
+use support::raspberry_pi::{board, bundle, changed_by_trusted_firmware};
+use support::{guest_source, overlay, root};
 
 /// What libfdt, which the Pi's firmware merges with, makes of the two.
 fn merged(board: &[u8], overlay: &[u8]) -> Vec<u8> {
@@ -100,6 +57,19 @@ fn essence(planned: &Planned) -> Vec<String> {
     let mut partitions: Vec<String> = planned.plan.partitions.iter().map(one).collect();
     partitions.sort();
     partitions
+}
+
+/// The same with other memory.
+fn with_memory(cells: &[u32]) -> Vec<u8> {
+    let board = board();
+    let mut tree = Tree::parse(&board, "board").unwrap();
+    let memory = tree.by_path("/memory@0").unwrap().id();
+    tree.set_cells(memory, "reg", cells);
+    tree.to_blob()
+}
+
+fn demo() -> Vec<u8> {
+    overlay(&fs::read_to_string(root().join("guests/demo/demo.dtso")).unwrap())
 }
 
 #[test]
@@ -158,6 +128,14 @@ fn early_boot_finds_console_and_power() {
     assert_eq!(working.start(), Hpa(0x1000));
 }
 
+/// The tree that comes with the firmware has room for the memory, and the firmware fills it in.
+#[test]
+fn a_tree_that_the_firmware_has_not_filled_in_is_refused() {
+    let blob = with_memory(&[0, 0, 0]);
+    let error = Board::read(&Tree::parse(&blob, "board").unwrap()).unwrap_err().to_string();
+    assert!(error.contains("describes no memory. Where firmware fills it in"), "{error}");
+}
+
 /// Each model's memory, as large as it may be: all but the VideoCore's share and what is reserved.
 #[test]
 fn every_model_has_its_memory() {
@@ -198,172 +176,6 @@ fn every_model_has_its_memory() {
     }
 }
 
-/// A small partition with these properties.
-fn partition(properties: &str) -> String {
-    format!(
-        "/dts-v1/; /plugin/; &{{/}} {{ partitions {{ compatible = \"bulkhead,partitions\"; \
-         #address-cells = <2>; #size-cells = <2>; one {{ compatible = \"bulkhead,partition\"; cpus = <0>; \
-         kernel = \"ticker\"; {properties} }}; }}; }};"
-    )
-}
-
-fn plan(source: &str) -> Result<Planned, Vec<String>> {
-    let bundle = bundle(&[("one.dtbo", overlay(source))]);
-    let bundle = Bundle::parse(&bundle, software_crc32).unwrap();
-    plan_board(&board(), &bundle, vec![]).map_err(|errors| errors.0.iter().map(ToString::to_string).collect())
-}
-
-/// What is wrong with a small partition that has these devices, remapped or identity-mapped.
-fn errors_with(devices: &str, identity_mapped: bool) -> Vec<String> {
-    let mapped = if identity_mapped { "identity-mapped;" } else { "" };
-    let source = format!("memory = <0x0 0x20000000 0x0 0x200000>; devices = {devices}; {mapped}");
-    plan(&partition(&source)).err().unwrap_or_default()
-}
-
-/// The mini UART's page and interrupt are those of two SPI controllers too.
-#[test]
-fn what_shares_the_consoles_page_is_refused() {
-    let errors = errors_with("\"/soc/spi@7e215080\"", false);
-    assert!(errors.iter().any(|error| error.contains("its registers share a page")), "{errors:?}");
-    assert!(errors.iter().any(|error| error.contains("that of the hypervisor's console too")), "{errors:?}");
-}
-
-/// The table of docs/raspberry-pi.md: to whom each device can be given. Without an SMMU a device that masters
-/// the bus needs an owner whose memory is where the device sees it, and who is trusted.
-#[test]
-fn every_device_goes_to_whom_it_may() {
-    const MASTER: Option<&str> = Some("it can master the bus");
-    const BUS: Option<&str> = Some("buses, with the devices behind them, are not supported yet");
-    const CONTROLLER: Option<&str> = Some("interrupt controllers behind the GIC are not supported yet");
-    const PAGE: Option<&str> = Some("its registers share a page with");
-    const UARTS: &str = "\"/soc/serial@7e201000\", \"/soc/serial@7e201400\", \"/soc/serial@7e201600\", \
-         \"/soc/serial@7e201800\", \"/soc/serial@7e201a00\"";
-    // What a remapped partition is told, and what an identity-mapped one.
-    let table = [
-        (UARTS, None, None),
-        // UART0 is in use, and on the same page.
-        ("\"/soc/serial@7e201400\"", PAGE, PAGE),
-        ("\"/soc/i2c@7e804000\"", None, None),
-        ("\"/soc/rng@7e104000\"", None, None),
-        ("\"/soc/watchdog@7e100000\"", None, None),
-        ("\"/soc/gpio@7e200000\"", CONTROLLER, CONTROLLER),
-        ("\"/soc/mailbox@7e00b880\"", MASTER, None),
-        ("\"/soc/dma-controller@7e007000\"", MASTER, None),
-        ("\"/soc/usb@7e980000\"", MASTER, None),
-        ("\"/emmc2bus/mmc@7e340000\"", MASTER, None),
-        ("\"/scb/ethernet@7d580000\"", MASTER, None),
-        ("\"/scb/usb@7e9c0000\"", MASTER, None),
-        ("\"/scb/pcie@7d500000\"", MASTER, BUS),
-    ];
-    for (devices, remapped, identity_mapped) in table {
-        for (mapped, expected) in [(false, remapped), (true, identity_mapped)] {
-            let errors = errors_with(devices, mapped);
-            match expected {
-                None => assert!(errors.is_empty(), "{devices}: {errors:?}"),
-                Some(rule) => {
-                    assert!(errors.iter().any(|error| error.contains(rule)), "{devices}: {errors:?}")
-                }
-            }
-        }
-    }
-}
-
-/// The primary partition has all of them, and a warning says what that means.
-#[test]
-fn the_primary_partition_has_the_rest() {
-    let linux = "linux { compatible = \"bulkhead,partition\"; primary; kernel = \"debian-12\"; };\nticker {";
-    let beside = "memory = <0x0 0x40000000 0x0 0x200000>; devices = \"/soc/i2c@7e804000\";";
-    let planned = plan(&partition(beside).replace("one {", linux)).unwrap();
-    let own = planned.plan.partitions.iter().find(|partition| partition.primary).unwrap();
-    let paths: Vec<&str> = own.devices.iter().map(|device| device.path.as_str()).collect();
-    for path in
-        ["/emmc2bus/mmc@7e340000", "/scb/pcie@7d500000", "/scb/ethernet@7d580000", "/soc/gpio@7e200000"]
-    {
-        assert!(paths.contains(&path), "{path} is not among {paths:?}");
-    }
-    // The console, with what shares its page; the power manager; what another has.
-    for path in ["/soc/serial@7e215040", "/soc/spi@7e215080", "/soc/watchdog@7e100000", "/soc/i2c@7e804000"] {
-        assert!(!paths.contains(&path), "{path} is among {paths:?}");
-    }
-    let warnings: String = planned.plan.warnings.iter().map(|warning| format!("{warning}\n")).collect();
-    assert!(warnings.contains("The primary partition must be trusted"), "{warnings}");
-    // The virtual UART has the number of the port that it stands for.
-    let tree = Tree::parse(&own.tree.blob, "guest").unwrap();
-    assert_eq!(tree.by_path("/aliases").unwrap().string("serial1"), Some("/serial@fe215000"));
-    assert_eq!(tree.by_path("/aliases").unwrap().string("serial0"), Some("/soc/serial@7e201000"));
-    // Every other node of a device is the board's, so that clocks, pins and interrupts stay right; but the PMUs' lacks
-    // the other partition's CPU.
-    assert_eq!(
-        tree.by_path("/pmu").unwrap().cells("interrupts").collect::<Vec<_>>(),
-        [0, 17, 4, 0, 18, 4, 0, 19, 4]
-    );
-    let blob = board();
-    let before = Tree::parse(&blob, "board").unwrap();
-    for path in paths.into_iter().filter(|path| *path != "/pmu") {
-        let (old, new) = (before.by_path(path).unwrap(), tree.by_path(path).unwrap());
-        assert_eq!(new.properties(), old.properties(), "{path}");
-    }
-}
-
-/// Devices on the SoC's buses reach the first gigabyte alone: who needs none of it gets none, as long as there
-/// is other memory.
-#[test]
-fn low_memory_is_left_to_those_who_need_it() {
-    const GIB: u64 = 1 << 30;
-    let end = |source: &str| {
-        let planned = plan(&partition(source)).unwrap();
-        planned.plan.partitions[0].memory.iter().map(|memory| memory.frames.end().0).max().unwrap()
-    };
-    assert!(end("memory = <0x0 0x40000000 0x0 0x10000000>;") > GIB);
-    assert!(end("memory = <0x0 0x10000000>; identity-mapped; devices = \"/emmc2bus/mmc@7e340000\";") <= GIB);
-}
-
-/// Each partition has the PMUs' interrupts of its own CPUs, in the order of its vCPUs.
-#[test]
-fn counters_interrupt_the_cpus_that_they_count_on() {
-    const MEMORY: &str = "memory = <0x0 0x40000000 0x0 0x200000>;";
-    let second = format!(
-        "two {{ compatible = \"bulkhead,partition\"; cpus = <3 1>; kernel = \"ticker\"; {MEMORY} }};"
-    );
-    let planned = plan(&partition(MEMORY).replacen("one {", &format!("{second} one {{"), 1)).unwrap();
-    for (partition, spis) in planned.plan.partitions.iter().zip([&[19_u32, 17][..], &[16]]) {
-        let blob = &partition.tree.blob;
-        let tree = Tree::parse(blob, "guest").unwrap();
-        let pmu = tree.by_path("/pmu").unwrap();
-        let cells: Vec<u32> = spis.iter().flat_map(|spi| [0, *spi, 4]).collect();
-        assert_eq!(pmu.cells("interrupts").collect::<Vec<_>>(), cells);
-        let affine = pmu.cells("interrupt-affinity").map(|phandle| tree.by_phandle(phandle).unwrap().path());
-        let cpus: Vec<_> = (0..spis.len()).map(|cpu| format!("/cpus/cpu@{cpu}")).collect();
-        assert_eq!(affine.collect::<Vec<_>>(), cpus);
-    }
-    // The primary partition has the board's node itself, and still only its own CPUs' interrupts.
-    let primary = partition("primary; memory = <0x1 0x0 0x0 0x4000000>;").replace("ticker", "debian-12");
-    let planned = plan(&primary.replacen("one {", &format!("{second} one {{"), 1)).unwrap();
-    let tree = Tree::parse(&planned.plan.partitions[0].tree.blob, "guest").unwrap();
-    assert_eq!(tree.by_path("/pmu").unwrap().cells("interrupts").collect::<Vec<_>>(), [0, 19, 4, 0, 17, 4]);
-}
-
-/// EMMC2 reaches the first gigabyte; GENET, on another bus, all of it.
-#[test]
-fn a_bus_masters_owner_has_memory_that_it_reaches() {
-    let high = "memory = <0x1 0x0 0x0 0x200000>; identity-mapped;";
-    let errors = plan(&partition(&format!("{high} devices = \"/emmc2bus/mmc@7e340000\";"))).unwrap_err();
-    assert_eq!(
-        errors,
-        ["/partitions/one: devices = \"/emmc2bus/mmc@7e340000\": it masters the bus and reaches \
-          0x0..0x40000000 alone (dma-ranges above it), where the partition has no memory. \
-          Give the partition some memory there, with an address."]
-    );
-    plan(&partition(&format!("{high} devices = \"/scb/ethernet@7d580000\";"))).unwrap();
-    let primary = partition("primary; memory = <0x1 0x0 0x0 0x4000000>;").replace("ticker", "debian-12");
-    let warnings = plan(&primary).unwrap().plan.warnings;
-    let told = |path: &str| {
-        let of = |warning: &&Problem| warning.value.as_deref() == Some(&*format!("\"{path}\""));
-        warnings.iter().filter(of).any(|warning| warning.rule.contains("has no memory"))
-    };
-    assert!(told("/emmc2bus/mmc@7e340000") && !told("/scb/ethernet@7d580000"), "{warnings:?}");
-}
-
 /// What early boot and the whole plan have for a console where the tree says so: the same.
 #[test]
 fn the_console_is_what_stdout_path_names() {
@@ -396,28 +208,6 @@ fn the_console_is_what_stdout_path_names() {
     }
 }
 
-/// The tree as Trusted Firmware-A passes it on (its `rpi4_setup.c`): PSCI by SMC, its own memory reserved in place of
-/// the spin table's page, the console on `serial0`.
-fn changed_by_trusted_firmware() -> Vec<u8> {
-    let blob = board();
-    let mut tree = Tree::parse(&blob, "board").unwrap();
-    tree.reservations.clear();
-    let psci = tree.add_node(NodeId::ROOT, "psci");
-    tree.set_strings(psci, "compatible", &["arm,psci-1.0", "arm,psci-0.2", "arm,psci"]);
-    tree.set_string(psci, "method", "smc");
-    for cpu in 0..4 {
-        let cpu = tree.by_path(&format!("/cpus/cpu@{cpu}")).unwrap().id();
-        tree.set_string(cpu, "enable-method", "psci");
-    }
-    let reserved = tree.by_path("/reserved-memory").unwrap().id();
-    let own = tree.add_node(reserved, "atf@0");
-    tree.set_cells(own, "reg", &[0, 0, 0x8_0000]);
-    tree.set(own, "no-map", vec![]);
-    let chosen = tree.by_path("/chosen").unwrap().id();
-    tree.set_string(chosen, "stdout-path", "serial0");
-    tree.to_blob()
-}
-
 #[test]
 fn trusted_firmware_starts_the_cpus() {
     let blob = changed_by_trusted_firmware();
@@ -439,49 +229,4 @@ fn psci_of_old_is_none() {
     tree.set_string(psci, "compatible", "arm,psci");
     assert!(Board::read(&tree).unwrap_err().to_string().contains("no usable psci node"));
     assert_eq!(Outline::new(&tree.to_blob()).unwrap().psci(), None);
-}
-
-fn with_watchdog(seconds: &str, partition: &str) -> String {
-    partition.replacen("one {", &format!("watchdog-timeout-sec = <{seconds}>; one {{"), 1)
-}
-
-#[test]
-fn the_hypervisor_runs_the_boards_watchdog_if_asked_to() {
-    const SMALL: &str = "memory = <0x0 0x40000000 0x0 0x200000>;";
-    let dog = "devices = \"/soc/watchdog@7e100000\";";
-    let asked =
-        |seconds: &str, more: &str| plan(&with_watchdog(seconds, &partition(&format!("{SMALL} {more}"))));
-    assert_eq!(plan(&partition(SMALL)).unwrap().plan.policy.watchdog, None);
-    for seconds in [1, 15] {
-        assert_eq!(asked(&seconds.to_string(), "").unwrap().plan.policy.watchdog, Some(seconds));
-    }
-    let range = "the board's watchdog counts from 1 to 15 seconds.";
-    for (seconds, more, expected) in [
-        ("0", "", format!("/partitions: watchdog-timeout-sec = <0>: {range}")),
-        ("16", "", format!("/partitions: watchdog-timeout-sec = <16>: {range}")),
-        ("1 2", "", "/partitions: watchdog-timeout-sec = <1 2>: this is one number, of one cell.".into()),
-        (
-            "10",
-            dog,
-            "/partitions/one: devices = \"/soc/watchdog@7e100000\": with watchdog-timeout-sec the hypervisor runs \
-             the board's watchdog itself. Leave out one of the two."
-                .into(),
-        ),
-    ] {
-        assert_eq!(asked(seconds, more).unwrap_err(), [expected]);
-    }
-}
-
-/// With PSCI the primary partition has the power manager, unless the hypervisor runs the watchdog.
-#[test]
-fn the_watchdog_has_one_owner() {
-    let blob = changed_by_trusted_firmware();
-    let primary = partition("primary;").replace("ticker", "debian-12");
-    for (source, expected) in [(primary.clone(), true), (with_watchdog("10", &primary), false)] {
-        let bundle = bundle(&[("one.dtbo", overlay(&source))]);
-        let bundle = Bundle::parse(&bundle, software_crc32).unwrap();
-        let planned = plan_board(&blob, &bundle, vec![]).unwrap();
-        let devices = &planned.plan.partitions[0].devices;
-        assert_eq!(devices.iter().any(|device| device.path == "/soc/watchdog@7e100000"), expected);
-    }
 }

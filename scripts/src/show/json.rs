@@ -85,8 +85,9 @@ fn memory(memory: &Memory) -> Value {
 }
 
 fn device(device: &Device) -> Value {
-    let registers = device.registers.iter().map(|(guest, pages)| {
-        json!({ "guest": guest.to_string(), "physical": pages.start().to_string(), "size": pages.size() })
+    let registers = device.registers.iter().map(|pages| {
+        let at = pages.start().to_string();
+        json!({ "guest": at, "physical": at, "size": pages.size() })
     });
     let interrupts = device.interrupts.iter();
     let interrupts = interrupts.map(|(id, kind)| json!({ "id": id.to_string(), "trigger": trigger(*kind) }));

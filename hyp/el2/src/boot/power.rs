@@ -56,7 +56,7 @@ pub fn take(psci: Option<Conduit>, plan: &Plan) -> Result<(Power, Option<BoardWa
     let manager = TREE.get().and_then(Outline::power_manager);
     let given = |registers: &Range<Hpa>| {
         let mut devices = plan.partitions.iter().flat_map(|partition| &partition.devices);
-        devices.any(|device| device.registers.iter().any(|(_, pages)| pages.overlaps(registers)))
+        devices.any(|device| device.registers.iter().any(|pages| pages.overlaps(registers)))
     };
     let manager = manager.filter(|registers| !given(registers)).map(map).transpose()?;
     if let Some(manager) = manager {

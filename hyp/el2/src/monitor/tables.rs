@@ -97,8 +97,8 @@ pub fn memory(partition: &Partition) {
         line(format_args!("  {name}: {} is memory at {}{access}{fetch}", memory.guest, memory.frames));
     }
     for device in &partition.plan.devices {
-        for (guest, registers) in &device.registers {
-            line(format_args!("  {name}: {guest} is {} at {registers}", device.path));
+        for registers in &device.registers {
+            line(format_args!("  {name}: {} is {} at {registers}", registers.start(), device.path));
         }
     }
     let frames = &partition.frames;

@@ -115,8 +115,8 @@ fn map(board: &Board, plan: &plan::Partition, geometry: Geometry) -> Result<Tabl
         let attributes = stage2::memory(memory.access.write && !memory.in_place, memory.access.execute);
         tables.map(memory.guest.0, memory.frames.start(), memory.frames.size(), attributes)?;
     }
-    for (guest, registers) in plan.devices.iter().flat_map(|device| &device.registers) {
-        map_device(&mut tables, *guest, *registers)?;
+    for registers in plan.devices.iter().flat_map(|device| &device.registers) {
+        map_device(&mut tables, Ipa(registers.start().0), *registers)?;
     }
     if let (GuestGic::V2 { cpu_interface, .. }, board::Gic::V2 { virtual_cpu_interface, .. }) =
         (plan.interrupt_controller, &board.gic)

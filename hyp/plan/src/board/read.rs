@@ -75,11 +75,11 @@ impl Board {
 /// The banks of RAM, sorted, those that touch made one.
 fn memory(root: Node<'_, '_>) -> Result<Vec<Range<Hpa>>, Problem> {
     let mut banks = Vec::new();
-    for node in root.children().filter(|node| node.string("device_type") == Some("memory")) {
-        if node.is_available() {
-            banks.extend(node.registers()?);
-        }
+    let is_memory = |node: &Node<'_, '_>| node.string("device_type") == Some("memory") && node.is_available();
+    for node in root.children().filter(is_memory) {
+        banks.extend(node.registers()?);
     }
+    let is_unfilled = !banks.is_empty();
     banks.retain(|bank| !bank.is_empty());
     sort_by_key(&mut banks, |bank: &Range<Hpa>| bank.start().0);
     let mut merged: Vec<Range<Hpa>> = Vec::with_capacity(banks.len());
@@ -94,8 +94,15 @@ fn memory(root: Node<'_, '_>) -> Result<Vec<Range<Hpa>>, Problem> {
         }
     }
     if merged.is_empty() {
-        return Err(Problem::new("/memory", "the board's tree describes no memory")
-            .advice("A node with device_type = \"memory\" and a reg must say where RAM is"));
+        let problem = Problem::new("/memory", "the board's tree describes no memory");
+        return Err(if is_unfilled {
+            problem.advice(
+                "Where firmware fills it in, as a Raspberry Pi's does, take the tree that it passes on: \
+                 Linux on the board has that in /sys/firmware/fdt",
+            )
+        } else {
+            problem.advice("A node with device_type = \"memory\" and a reg must say where RAM is")
+        });
     }
     Ok(merged)
 }

@@ -120,8 +120,8 @@ pub struct Spec<'t> {
     pub identity_mapped: bool,
     /// Whether it gets everything that no other partition claims.
     pub primary: bool,
-    /// Name of the kernel image.
-    pub kernel: &'t str,
+    /// Name of the kernel image; there is one if nothing is wrong.
+    pub kernel: Option<&'t str>,
     /// Name of the initial ramdisk.
     pub ramdisk: Option<&'t str>,
     /// The kernel's command line.

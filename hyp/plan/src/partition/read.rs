@@ -142,7 +142,7 @@ fn spec<'t>(node: Node<'t, '_>, parent: Node<'_, '_>, errors: &mut Errors) -> Sp
         memory: memory(node, parent, primary, errors),
         identity_mapped: node.has("identity-mapped") || primary,
         primary,
-        kernel: node.string("kernel").unwrap_or_default(),
+        kernel: node.string("kernel"),
         ramdisk: node.string("ramdisk"),
         bootargs: node.string("bootargs"),
         device_tree: node.string("device-tree"),

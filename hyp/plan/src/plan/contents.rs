@@ -48,10 +48,6 @@ impl<'i, 'a> Images<'i, 'a> {
         property: &'static str,
         name: &str,
     ) -> Result<Option<Checked<'a>>, Problem> {
-        if name.is_empty() {
-            // The property was missing or malformed, which has been said.
-            return Ok(None);
-        }
         if let Some(checked) = self.checked.get(name) {
             return Ok(checked.clone());
         }
@@ -94,13 +90,10 @@ impl Planner<'_, '_, '_> {
         let spec = self.spec;
         let board = self.inputs.board;
         let mut errors = Errors::new();
-        let kernel = errors.note(self.images.get(spec, "kernel", spec.kernel)).flatten();
-        let ramdisk =
-            spec.ramdisk.and_then(|name| errors.note(self.images.get(spec, "ramdisk", name)).flatten());
-
-        let own_tree = spec
-            .device_tree
-            .and_then(|name| errors.note(self.images.get(spec, "device-tree", name)).flatten());
+        let mut image = |property, name: &str| errors.note(self.images.get(spec, property, name)).flatten();
+        let kernel = spec.kernel.and_then(|name| image("kernel", name));
+        let ramdisk = spec.ramdisk.and_then(|name| image("ramdisk", name));
+        let own_tree = spec.device_tree.map(|name| (name, image("device-tree", name)));
 
         // vCPUs as asked for, not as found: a missing one is an error already.
         let vcpus = spec.cpus.len().max(cpus.len());
@@ -134,31 +127,15 @@ impl Planner<'_, '_, '_> {
             }
         }
         let mut room = Room::new(&memory);
-        // Looked at even where memory is wrong, so that both are said at once.
+        // Looked at even where memory is wrong, and a tree even where the kernel is, so that all is said at once.
         let placed = kernel
-            .and_then(|(place, bytes)| Some((place, errors.note(self.recognise(bytes, &memory, &room))?)));
-        let complete = spec.ramdisk.is_some() == ramdisk.is_some()
-            && spec.device_tree.is_some() == own_tree.is_some()
-            && !cpus.is_empty();
-        let Some((place, kernel)) = placed.filter(|_| !memory.is_empty() && complete) else {
-            return Err(errors);
-        };
-        if let Err(problem) = self.place_kernel(&kernel, &mut room) {
-            errors.push(problem);
-            return Err(errors);
-        }
-        let segments = kernel.segments.iter();
-        let mut loads: Vec<Load> =
-            segments.clone().filter_map(|segment| load(segment.to, &segment.bytes, &place)).collect();
-        // Linux clears its own.
-        let zeros = segments.filter(|_| kernel.kind == Kind::Elf).filter_map(Segment::zeros).collect();
-        let mut initrd = None;
-        if let Some((bytes, data)) = ramdisk
-            && let Some(at) = errors.note(self.place_ramdisk(data.len() as u64, &kernel, &mut room))
-        {
-            loads.push(Load { to: at.start(), bytes });
-            initrd = Some(at);
-        }
+            .and_then(|(place, bytes)| Some((place, errors.note(self.recognise(bytes, &memory, &room))?)))
+            .filter(|_| !memory.is_empty())
+            .filter(|(_, kernel)| errors.note(self.place_kernel(kernel, &mut room)).is_some());
+        let initrd = placed.as_ref().zip(ramdisk).and_then(|((_, kernel), (bytes, data))| {
+            let at = errors.note(self.place_ramdisk(data.len() as u64, kernel, &mut room))?;
+            Some((at, bytes))
+        });
         let guest = Guest {
             board,
             tree: self.inputs.tree,
@@ -170,20 +147,26 @@ impl Planner<'_, '_, '_> {
             gic: &gic,
             uart: uart.as_ref(),
             watchdog,
-            initrd,
+            initrd: initrd.as_ref().map(|(at, _)| *at),
             not_primarys: spec.primary.then_some(self.not_primarys),
         };
-        let written = match (own_tree, spec.device_tree) {
-            (Some((_, blob)), Some(name)) => {
-                let about = |problem: Problem| problem.node(spec.path.clone());
-                errors.note(guest_tree::own(&guest, blob, name, self.warnings).map_err(about))
-            }
-            _ => Some(guest_tree::write(&guest, self.warnings)),
+        let tree = match own_tree {
+            Some((name, blob)) => blob.filter(|_| !memory.is_empty()).and_then(|(_, blob)| {
+                let tree = guest_tree::own(&guest, blob, name, self.warnings);
+                errors.note(tree.map_err(|problem| problem.node(spec.path.clone())))
+            }),
+            None => Some(guest_tree::write(&guest, self.warnings)),
         };
-        let Some(written) = written else { return Err(errors) };
+        let (Some((place, kernel)), Some(written)) = (placed, tree) else { return Err(errors) };
         let size = written.blob.len() as u64;
         let Some(at) = errors.note(self.place_tree(size, &kernel, &mut room)) else { return Err(errors) };
         let guest_tree::GuestBlob { blob, kaslr_seed, rng_seed } = written;
+        let segments = kernel.segments.iter();
+        let mut loads: Vec<Load> =
+            segments.clone().filter_map(|segment| load(segment.to, &segment.bytes, &place)).collect();
+        loads.extend(initrd.map(|(at, bytes)| Load { to: at.start(), bytes }));
+        // Linux clears its own.
+        let zeros = segments.filter(|_| kernel.kind == Kind::Elf).filter_map(Segment::zeros).collect();
         self.leave_in_place(&mut memory, &mut loads);
         errors.or(Partition {
             name: spec.name.into(),
@@ -204,7 +187,7 @@ impl Planner<'_, '_, '_> {
     }
 
     fn about_kernel(&self, rule: String) -> Problem {
-        self.problem(rule).property("kernel").value(format!("\"{}\"", self.spec.kernel))
+        self.problem(rule).property("kernel").value(format!("\"{}\"", self.spec.kernel.unwrap_or_default()))
     }
 
     /// What the kernel is, and where it goes: to the first memory range, or where memory is what others

@@ -33,9 +33,9 @@ impl Better {
 
 impl Free {
     /// What of `banks` (ascending, disjoint) no range in `taken` touches.
-    pub(super) fn new(banks: &[Range<Hpa>], taken: impl Iterator<Item = Range<Hpa>>) -> Self {
-        let mut taken: Vec<Range<Hpa>> =
-            taken.filter(|range| !range.is_empty()).map(|r| r.page_aligned()).collect();
+    pub(super) fn new(banks: &[Range<Hpa>], mut taken: Vec<Range<Hpa>>) -> Self {
+        taken.retain(|range| !range.is_empty());
+        taken.iter_mut().for_each(|range| *range = range.page_aligned());
         sort_by_key(&mut taken, |range| range.start().0);
         let mut free = Vec::with_capacity(banks.len().saturating_add(taken.len()));
         for bank in banks {
@@ -170,7 +170,7 @@ mod tests {
     }
 
     fn free(taken: &[Range<Hpa>]) -> Free {
-        Free::new(&[range(0x4000_0000, 0x8000_0000)], taken.iter().copied())
+        Free::new(&[range(0x4000_0000, 0x8000_0000)], taken.to_vec())
     }
 
     #[test]

@@ -5,7 +5,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use bulkhead_types::{IntId, Ipa, Range};
+use bulkhead_types::{Hpa, IntId, Ipa, Range};
 
 use super::{Device, GuestGic, GuestUart, Memory};
 use crate::board::{Board, Gic};
@@ -62,7 +62,7 @@ pub(super) fn too_many_vcpus(board: &Board, vcpus: usize) -> Option<String> {
 
 /// The interrupt controller that a guest sees: at the board's own place if it is identity-mapped.
 pub(super) fn gic(board: &Board, identity_mapped: bool) -> GuestGic {
-    let own = |range: &Range<bulkhead_types::Hpa>, usual| {
+    let own = |range: &Range<Hpa>, usual| {
         if identity_mapped { Ipa(range.start().0) } else { usual }
     };
     match &board.gic {
@@ -117,7 +117,8 @@ pub(super) fn occupied(
     let mut map: Vec<(Range<Ipa>, String)> =
         gic.registers(vcpus).into_iter().map(|(range, name)| (range, name.into())).collect();
     for device in devices {
-        let pages = device.registers.iter().filter_map(|(at, pages)| Range::<Ipa>::new(*at, pages.size()));
+        let seen = |pages: &Range<Hpa>| Range::<Ipa>::new(Ipa(pages.start().0), pages.size());
+        let pages = device.registers.iter().filter_map(seen);
         map.extend(pages.map(|range| (range, device.path.clone())));
     }
     let memory = memory.iter().filter_map(Memory::range);
@@ -157,7 +158,7 @@ pub(super) fn place(
     size: u64,
 ) -> Option<Ipa> {
     let in_ram = |range: &Range<Ipa>| {
-        let physical = Range::<bulkhead_types::Hpa>::new(bulkhead_types::Hpa(range.start().0), range.size());
+        let physical = Range::<Hpa>::new(Hpa(range.start().0), range.size());
         board
             .memory
             .iter()

@@ -22,8 +22,8 @@ pub(super) fn assign(
     errors: &mut Errors,
 ) -> (Vec<Vec<Memory>>, Free) {
     let board = inputs.board;
-    let kept =
-        board.reserved.iter().map(|(range, _)| *range).chain(inputs.taken.iter().map(|(range, _)| *range));
+    let mut kept: Vec<Range<Hpa>> = board.reserved.iter().map(|(range, _)| *range).collect();
+    kept.extend(inputs.taken.iter().map(|(range, _)| *range));
     let mut finder = Finder {
         inputs,
         // With one bank there is nothing to choose.

@@ -9,7 +9,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use bulkhead_types::{CpuIndex, Hpa, IntId, Ipa, Range, Trigger};
+use bulkhead_types::{CpuIndex, Hpa, IntId, Range, Trigger};
 
 use super::Inputs;
 pub(super) use reach::check as check_reach;
@@ -30,7 +30,7 @@ pub struct Device {
     /// Its node.
     pub node: NodeId,
     /// The pages to map: whole ones, none twice in a partition. The guest sees them where they are.
-    pub registers: Vec<(Ipa, Range<Hpa>)>,
+    pub registers: Vec<Range<Hpa>>,
     /// Its interrupts: shared ones, and where the partition is primary also private ones (of its CPUs).
     pub interrupts: Vec<(IntId, Trigger)>,
 }
@@ -83,19 +83,19 @@ pub(super) fn assign(
 ) -> Assigned {
     let (board, tree) = (inputs.board, inputs.tree);
     let mut owned: Vec<Vec<Device>> = specs.iter().map(|_| Vec::new()).collect();
+    let mut hypervisors = hypervisors_own(board, tree, policy);
     if specs.iter().any(|spec| !spec.devices.is_empty()) {
-        claimed(board, tree, specs, hypervisors_own(board, tree, policy), &mut owned, errors);
+        claimed(board, tree, specs, &hypervisors, &mut owned, errors);
     }
     let mut not_primarys = Vec::new();
-    if let Some(primary) = specs.iter().position(|spec| spec.primary) {
-        let cpus = cpus.get(primary).map_or(&[][..], Vec::as_slice);
-        let mut hypervisors = hypervisors_own(board, tree, policy);
+    let primary = specs.iter().zip(cpus).enumerate().find(|(_, (spec, _))| spec.primary);
+    if let Some((number, (spec, cpus))) = primary {
         if board.psci.is_none() {
             hypervisors.extend(power_manager(tree));
         }
-        let rest = rest::Rest::of(inputs, &hypervisors, &owned, cpus, warnings);
+        let rest = rest::Rest::of(inputs, spec, cpus, &hypervisors, &owned, warnings);
         not_primarys = rest.left_alone;
-        if let Some(devices) = owned.get_mut(primary) {
+        if let Some(devices) = owned.get_mut(number) {
             *devices = rest.devices;
         }
     }
@@ -134,12 +134,12 @@ fn claimed(
     board: &Board,
     tree: &Tree<'_>,
     specs: &[Spec<'_>],
-    hypervisors: Vec<NodeId>,
+    hypervisors: &[NodeId],
     owned: &mut [Vec<Device>],
     errors: &mut Errors,
 ) {
     let mut owners = Map::new();
-    hypervisors.into_iter().for_each(|node| _ = owners.add(node, Owner::Hypervisor));
+    hypervisors.iter().for_each(|node| _ = owners.add(*node, Owner::Hypervisor));
     for (number, (spec, devices)) in specs.iter().zip(owned.iter_mut()).enumerate() {
         for name in &spec.devices {
             let claimed = claim(board, tree, spec, name, &mut owners, number, specs);
@@ -219,12 +219,8 @@ fn claim(
     if let Some((id, _)) = interrupts.iter().find(|(id, _)| id.is_private()) {
         return Err(refused(format!("its interrupt {id} is private to each CPU and cannot be given away")));
     }
-    let pages: Vec<(Ipa, Range<Hpa>)> = registers
-        .iter()
-        .filter(|range| !range.is_empty())
-        .map(|range| range.page_aligned())
-        .map(|pages| (Ipa(pages.start().0), pages))
-        .collect();
+    let pages: Vec<Range<Hpa>> =
+        registers.iter().filter(|range| !range.is_empty()).map(Range::page_aligned).collect();
     if pages.is_empty() && interrupts.is_empty() {
         return Err(refused("it has neither registers nor interrupts".into()));
     }

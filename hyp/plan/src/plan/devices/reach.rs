@@ -37,9 +37,13 @@ pub(in crate::plan) fn check(
                 "it masters the bus and reaches {} alone (dma-ranges above it), where the partition has no memory",
                 listed(&windows)
             );
-            let problem = refused(spec, &device.path, rule)
-                .advice("Give the partition some memory there, with an address");
-            if spec.primary { warnings.push(problem) } else { errors.push(problem) }
+            const ADVICE: &str = "Give the partition some memory there, with an address";
+            if spec.primary {
+                let rule = format!("of its device {}: {rule}", device.path);
+                warnings.push(Problem::new(spec.path.clone(), rule).property("primary").advice(ADVICE));
+            } else {
+                errors.push(refused(spec, &device.path, rule).advice(ADVICE));
+            }
         }
     }
 }

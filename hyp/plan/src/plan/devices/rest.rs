@@ -7,13 +7,13 @@
 use alloc::format;
 use alloc::vec::Vec;
 
-use bulkhead_types::{CpuIndex, Hpa, IntId, Ipa, Range, Trigger};
+use bulkhead_types::{CpuIndex, Hpa, IntId, Range, Trigger};
 
 use super::{Device, masters_the_bus, share};
 use crate::board::Board;
 use crate::error::Problem;
 use crate::interrupts::{interrupts, mapped_interrupts};
-use crate::partition::{ADDRESS_BITS, PARTITIONS};
+use crate::partition::{ADDRESS_BITS, PARTITIONS, Spec};
 use crate::plan::Inputs;
 use crate::sorted::Map;
 use crate::tree::{Node, NodeId, Tree};
@@ -33,12 +33,13 @@ struct Taken {
 }
 
 impl Rest {
-    /// What `owned` and the hypervisor leave. `cpus` are the primary partition's.
+    /// What `owned` and the hypervisor leave to the partition of `spec`, whose CPUs are `cpus`.
     pub(super) fn of(
         inputs: &Inputs<'_, '_>,
+        spec: &Spec<'_>,
+        cpus: &[CpuIndex],
         hypervisors: &[NodeId],
         owned: &[Vec<Device>],
-        cpus: &[CpuIndex],
         warnings: &mut Vec<Problem>,
     ) -> Self {
         let (board, tree) = (inputs.board, inputs.tree);
@@ -61,15 +62,15 @@ impl Rest {
             match device(node, board, cpus, &taken) {
                 Ok(device) => rest.devices.extend(device),
                 Err(why) => {
-                    let rule = format!("the primary partition does not get this device: {why}");
-                    warnings.push(Problem::new(node.path(), rule));
+                    let rule = format!("the partition does not get {}: {why}", node.path());
+                    warnings.push(Problem::new(spec.path.clone(), rule).property("primary"));
                     _ = apart.add(node.id(), ());
                     rest.left_alone.push(node.id());
                 }
             }
         }
         share::share_no_page_within(&mut rest.devices);
-        warn_of_masters(tree, &rest.devices, warnings);
+        warn_of_masters(tree, spec, &rest.devices, warnings);
         rest
     }
 }
@@ -79,7 +80,7 @@ impl Taken {
         let mut pages = board.gic.registers();
         let hypervisors = hypervisors.iter().map(|node| tree.node(*node));
         pages.extend(hypervisors.flat_map(|node| node.registers().unwrap_or_default()));
-        pages.extend(owned.iter().flatten().flat_map(|device| &device.registers).map(|(_, pages)| *pages));
+        pages.extend(owned.iter().flatten().flat_map(|device| &device.registers));
         let timer = board.timer;
         let private = [timer.secure, Some(timer.physical), Some(timer.virtual_timer), timer.hypervisor];
         let console = board.console.as_ref().and_then(|console| console.interrupt).map(|(id, _)| id);
@@ -114,7 +115,7 @@ fn device(
     let mut pages: Vec<Range<Hpa>> = node.registers().unwrap_or_default();
     pages.extend(node.pci_windows().unwrap_or_default());
     pages.retain(|range| !range.is_empty());
-    let mut registers: Vec<(Ipa, Range<Hpa>)> = Vec::with_capacity(pages.len());
+    let mut registers: Vec<Range<Hpa>> = Vec::with_capacity(pages.len());
     for range in pages.iter().map(Range::page_aligned) {
         if taken.pages.iter().any(|taken| taken.overlaps(&range)) {
             return Err(format!("its registers ({range}) share a page with another owner's"));
@@ -124,7 +125,7 @@ fn device(
         }
         // A frame buffer, say: that memory is given away as memory.
         if !board.memory.iter().any(|bank| bank.overlaps(&range)) {
-            registers.push((Ipa(range.start().0), range));
+            registers.push(range);
         }
     }
     let mut found: Vec<(IntId, Trigger)> = own_interrupts(node, board, cpus);
@@ -160,16 +161,16 @@ pub(crate) fn is_of(tree: &Tree<'_>, phandle: u32, board: &Board, cpus: &[CpuInd
 }
 
 /// The primary partition is trusted with all memory where its devices are.
-fn warn_of_masters(tree: &Tree<'_>, devices: &[Device], warnings: &mut Vec<Problem>) {
+fn warn_of_masters(tree: &Tree<'_>, spec: &Spec<'_>, devices: &[Device], warnings: &mut Vec<Problem>) {
     let mut masters =
         devices.iter().map(|device| tree.node(device.node)).filter(|node| masters_the_bus(*node));
     if let Some(first) = masters.next() {
+        let first = first.path();
         let rule = match masters.count() {
-            0 => "this device of the primary partition masters the bus, and so reaches all memory".into(),
-            more => format!(
-                "this and {more} more devices of the primary partition master the bus, and so reach all memory"
-            ),
+            0 => format!("its device {first} masters the bus, and so reaches all memory"),
+            more => format!("{first} and {more} more of its devices master the bus, and so reach all memory"),
         };
-        warnings.push(Problem::new(first.path(), rule).advice("The primary partition must be trusted"));
+        let problem = Problem::new(spec.path.clone(), rule).property("primary");
+        warnings.push(problem.advice("The primary partition must be trusted"));
     }
 }

@@ -5,48 +5,27 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use bulkhead_types::{Hpa, Ipa, Range};
+use bulkhead_types::{Hpa, Range};
 
 use super::{Device, Owner, refused};
 use crate::board::Board;
 use crate::error::{Errors, listed};
 use crate::partition::Spec;
+use crate::plan::frames::Free;
 use crate::sorted::{Map, sort_by_key};
 use crate::tree::{Node, NodeId, Tree};
 
-/// Where two devices of one partition share pages, leaves them to the first.
+/// Where two devices of one partition share pages, or one has them twice, leaves them to the first.
 pub(super) fn share_no_page_within(devices: &mut [Device]) {
     let mut mapped: Vec<Range<Hpa>> = Vec::new();
     for device in devices {
-        device.registers = device
-            .registers
-            .iter()
-            .flat_map(|(_, pages)| without(*pages, &mapped))
-            .map(|pages| (Ipa(pages.start().0), pages))
-            .collect();
-        mapped.extend(device.registers.iter().map(|(_, pages)| *pages));
+        for pages in core::mem::take(&mut device.registers) {
+            let others = mapped.iter().filter(|other| other.overlaps(&pages)).copied().collect();
+            let left = Free::new(&[pages], others).take_everything();
+            mapped.extend(&left);
+            device.registers.extend(left);
+        }
     }
-}
-
-/// What of `range` no range of `taken` covers.
-fn without(range: Range<Hpa>, taken: &[Range<Hpa>]) -> Vec<Range<Hpa>> {
-    let mut left = alloc::vec![range];
-    for taken in taken.iter().filter(|taken| taken.overlaps(&range)) {
-        let cut = |range: Range<Hpa>| {
-            let piece = |start: Hpa, end: Hpa| {
-                end.0
-                    .checked_sub(start.0)
-                    .filter(|size| *size > 0)
-                    .and_then(|size| Range::<Hpa>::new(start, size))
-            };
-            [
-                piece(range.start(), taken.start().min(range.end())),
-                piece(taken.end().max(range.start()), range.end()),
-            ]
-        };
-        left = left.into_iter().flat_map(cut).flatten().collect();
-    }
-    left
 }
 
 /// Nobody may own a node inside a node that another owns.
