@@ -119,6 +119,15 @@ fn devices() {
     instruction!("device: pre-indexed", place - 4, "ldr {value:w}, [{address}, #4]!");
     instruction!("device: pair", place - 4, "ldp {other:w}, {value:w}, [{address}]");
     instruction!("device: pair, post-indexed", place - 4, "ldp {other:w}, {value:w}, [{address}], #8");
+    instruction!("device: exclusive", place, "ldxr {value:w}, [{address}]\n clrex");
+    // ID_AA64ISAR0_EL1.Atomic.
+    if read_register!("id_aa64isar0_el1") >> 20 & 0xf != 0 {
+        instruction!(
+            "device: atomic",
+            place,
+            ".arch_extension lse\n ldadd wzr, {value:w}, [{address}]\n .arch_extension nolse"
+        );
+    }
     instruction!("device: store", place, "mov {value}, #0x50\n str {value:w}, [{address}]");
     // SAFETY: as above.
     number("device: stored", unsafe { read32(place) });

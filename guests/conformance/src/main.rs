@@ -14,6 +14,7 @@ mod code;
 mod counters;
 mod debug;
 mod distributor;
+mod endian;
 mod faults;
 mod interface;
 mod interrupts;
@@ -51,6 +52,7 @@ fn main(machine: &'static Machine) {
     vectors::probe(machine);
     faults::probe(machine);
     walks::probe();
+    endian::probe(machine);
     user::probe();
     others::probe(machine);
     calls::probe(machine);

@@ -6,6 +6,7 @@
 
 use core::arch::{asm, global_asm};
 use core::cell::UnsafeCell;
+use core::fmt::Display;
 
 use guest_runtime::{cpu, gic, read_register, write_register};
 
@@ -21,6 +22,8 @@ const DEVICE: usize = BASE + 0x2000;
 const HOLE: usize = BASE + 0x3000;
 const KERNEL: usize = BASE + 0x4000;
 const UNMAPPED: usize = BASE + 0x5000;
+/// The page of the distributor with registers of 64 bits, where there are such.
+const WIDE: usize = BASE + 0x6000;
 /// Where nothing answers.
 const NOTHING: u64 = 0x70_0000_0000;
 /// GICD_IPRIORITYR of interrupts 60 to 63: memory-like.
@@ -91,7 +94,7 @@ pub fn probe() {
     unsafe { set_tables(PAGES.0.get() as u64) };
     wide();
     allowed();
-    endianness();
+    endianness(gic.version());
     if read_register!("id_aa64pfr0_el1") & 0xf == 2 {
         narrow();
     }
@@ -128,11 +131,12 @@ fn map(root: u64, distributor: usize) {
     pages.level3[1] = data | PAGE | USER | USER_NEVER | NORMAL;
     pages.level3[2] = distributor as u64 | PAGE | USER | USER_NEVER;
     pages.level3[3] = NOTHING | PAGE | USER | USER_NEVER;
+    pages.level3[6] = (distributor as u64 + 0x6000) | PAGE | USER | USER_NEVER;
     pages.level3[4] = data | PAGE | USER_NEVER | NORMAL;
 }
 
 /// Runs instructions at EL0 with `x0`: prints what is in x0 when they get to the end, or the exception that came before.
-fn run(name: &str, pstate: u64, x0: usize, code: &[u32]) {
+fn run(name: impl Display, pstate: u64, x0: usize, code: &[u32]) {
     /// SVC #0x7f, in A64, A32 and T32 (twice).
     const ENDS: [u32; 3] = [0xd400_0fe1, 0xef00_007f, 0xdf7f_df7f];
     let end_of = if pstate & 0x10 == 0 { ENDS[0] } else { ENDS[if pstate & 0x20 == 0 { 1 } else { 2 }] };
@@ -254,12 +258,12 @@ fn allowed() {
     let has_pmu = matches!(read_register!("id_aa64dfr0_el1") >> 8 & 0xf, 1..=0xe);
     let all = UMA | DZE | UCT | NTWI | NTWE | UCI;
     let wait = |what: &str| {
-        run_named(what, "WFE", 0, &[0xd503_209f, 0xd503_205f]); // SEVL first
+        run(format_args!("{what}: WFE"), A64, 0, &[0xd503_209f, 0xd503_205f]); // SEVL first
         for (name, instruction) in SNIPPETS.iter().filter(|(name, _)| has_pmu || !name.starts_with("PM")) {
-            run_named(what, name, DATA, &[*instruction]);
+            run(format_args!("{what}: {name}"), A64, DATA, &[*instruction]);
         }
         for (name, instruction) in COUNTERS {
-            run_named(what, name, 0, &[*instruction, 0xd280_0020]); // mov x0, #1
+            run(format_args!("{what}: {name}"), A64, 0, &[*instruction, 0xd280_0020]); // mov x0, #1
         }
     };
     let set = |timers: u64, counters: u64| {
@@ -279,18 +283,25 @@ fn allowed() {
     set(timers, 0);
 }
 
-fn run_named(what: &str, name: &str, x0: usize, code: &[u32]) {
-    let mut text = [0u8; 48];
-    let mut length = 0;
-    for byte in what.bytes().chain(": ".bytes()).chain(name.bytes()).take(text.len()) {
-        text[length] = byte;
-        length += 1;
-    }
-    run(core::str::from_utf8(&text[..length]).unwrap_or(name), A64, x0, code);
-}
+/// Pairs and SIMD registers: what leaves in x0 what was loaded, or what was stored and then loaded.
+const BIG_ENDIAN: &[(&str, &[u32])] = &[
+    // mov w1, #0x38000000; stp w1, wzr, [x0]; ldr x0, [x0]; and the other way round
+    ("pair, stored", &[0x52a7_0001, 0x2900_7c01, 0xf940_0000]),
+    ("pair, stored, second", &[0x52a7_0001, 0x2900_041f, 0xf940_0000]),
+    // ldp w1, w2, [x0]; orr x0, x1, x2, lsl #32
+    ("pair", &[0x2940_0801, 0xaa02_8020]),
+    // mov w1, #0x38000000; fmov s0, w1; str s0, [x0]; ldr x0, [x0]
+    ("SIMD word, stored", &[0x52a7_0001, 0x1e27_0020, 0xbd00_0000, 0xf940_0000]),
+    // ldr s0, [x0]; fmov w0, s0
+    ("SIMD word", &[0xbd40_0000, 0x1e26_0000]),
+    // ldp s0, s1, [x0]; fmov w1, s0; fmov w2, s1; orr x0, x1, x2, lsl #32
+    ("SIMD pair", &[0x2d40_0400, 0x1e26_0001, 0x1e26_0022, 0xaa02_8020]),
+    // ldr d0, [x0]; fmov x0, d0
+    ("SIMD double", &[0xfd40_0000, 0x9e66_0000]),
+];
 
 /// Data the other way round (SCTLR_EL1.E0E), where the CPU can.
-fn endianness() {
+fn endianness(gic: u32) {
     let memory = read_register!("id_aa64mmfr0_el1");
     if memory >> 8 & 0xf == 0 && memory >> 16 & 0xf == 0 {
         return;
@@ -305,6 +316,35 @@ fn endianness() {
         run("big-endian: load of a word with write-back", A64, device, &[0xb840_4401, 0xaa01_03e0]);
         run("big-endian: load of a word from memory", A64, DATA, &[0xb900_0001, LDR_W0]);
     });
+    // CPACR_EL1.FPEN.
+    let before = read_register!("cpacr_el1");
+    // SAFETY: lets snippets use SIMD registers, which nothing else uses now.
+    unsafe { write_register!("cpacr_el1", before | 3 << 20) };
+    with_control(E0E, 0, || {
+        // Two words at once: priorities, and where registers have a width a route.
+        for (place, at) in [("memory", DATA), ("a device", if gic == 2 { device - 4 } else { WIDE + 0x1e0 })]
+        {
+            for (name, code) in BIG_ENDIAN {
+                run(format_args!("big-endian: {name}, {place}"), A64, at, code);
+            }
+        }
+        // ldxr w1, [x0]; mov w2, #0; stxr w2, w1, [x0]; orr x0, x1, x2, lsl #32
+        run(
+            "big-endian: exclusive, memory",
+            A64,
+            DATA,
+            &[0x885f_7c01, 0x5280_0002, 0x8802_7c01, 0xaa02_8020],
+        );
+        // ldr q0, [x0]; mov x1, v0.d[1]; fmov x0, d0; eor x0, x0, x1, lsl #1
+        run(
+            "big-endian: SIMD of 16 bytes, memory",
+            A64,
+            DATA,
+            &[0x3dc0_0000, 0x4e18_3c01, 0x9e66_0000, 0xca01_0400],
+        );
+    });
+    // SAFETY: as it was.
+    unsafe { write_register!("cpacr_el1", before) };
     run("little-endian: load of a word", A64, device, &[LDR_W0]);
 }
 
