@@ -5,9 +5,14 @@
 //! interrupts to other CPUs; the virtual CPU interface with its list registers. Distributor registers
 //! have the same offsets in both, so [`Controller::bank`] is all that tells them apart there.
 
+#[cfg(target_arch = "aarch64")]
+mod either;
 pub mod v2;
 #[cfg(target_arch = "aarch64")]
 pub mod v3;
+
+#[cfg(target_arch = "aarch64")]
+pub use either::InterruptController;
 
 use crate::mmio::Registers;
 use bulkhead_types::{CpuIndex, IntId, Trigger};
@@ -35,7 +40,7 @@ const PRIORITY: u8 = 0xa0;
 pub trait Controller {
     /// Whether each CPU has triggers of its own for its private peripheral interrupts. If not, they stay as they are,
     /// for what one partition sets would hold for all.
-    const PRIVATE_TRIGGERS: bool;
+    fn has_private_triggers(&self) -> bool;
 
     /// Acknowledges the highest-priority pending interrupt: the raw value of the acknowledge register,
     /// whose low bits are the INTID (1020 and up: none).
@@ -95,6 +100,10 @@ pub trait Controller {
     fn disable_shared(&self, word: u32, bits: u32) {
         self.distributor().write32(offset::CLEAR_ENABLE + word as usize * 4, bits);
     }
+    /// Makes them pending.
+    fn set_pending_shared(&self, word: u32, bits: u32) {
+        self.distributor().write32(offset::SET_PENDING + word as usize * 4, bits);
+    }
     /// Makes `id` pending.
     fn set_pending(&self, cpu: CpuIndex, id: IntId) {
         self.set_bit(cpu, id, offset::SET_PENDING);
@@ -121,7 +130,7 @@ pub trait Controller {
     fn set_trigger(&self, cpu: CpuIndex, id: IntId, trigger: Trigger) -> Trigger {
         let (register, edge) = (offset::CONFIGURATION + id.get() as usize / 16 * 4, 2 << (id.get() % 16 * 2));
         let bank = self.bank(cpu, id);
-        if Self::PRIVATE_TRIGGERS || !id.is_private() {
+        if self.has_private_triggers() || !id.is_private() {
             let others = bank.read32(register) & !edge;
             bank.write32(register, if trigger == Trigger::Edge { others | edge } else { others });
         }
@@ -129,7 +138,6 @@ pub trait Controller {
     }
 
     /// Writes `id`'s bit of the bitmap at `offset`; zeros leave the others alone.
-    #[inline(always)]
     fn set_bit(&self, cpu: CpuIndex, id: IntId, offset: usize) {
         self.bank(cpu, id).write32(offset + id.get() as usize / 32 * 4, 1 << (id.get() % 32));
     }

@@ -33,6 +33,7 @@ struct Wire<'p> {
 }
 
 impl Sink for Wire<'_> {
+    #[inline]
     fn send(&mut self, byte: u8) {
         if let Some(serial) = self.serial {
             serial.send(byte);

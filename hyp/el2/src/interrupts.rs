@@ -3,12 +3,12 @@
 
 use crate::cpu::{Cpu, Guest};
 use crate::partition::Partition;
-use crate::system::{InterruptController, System};
+use crate::system::System;
 use crate::vectors::Frame;
 use crate::{alive, console, counts, dump, monitor, timer, trap};
 use bulkhead_machine::console::Input;
 use bulkhead_machine::gic::{Hardware, ListRegister, Maintenance};
-use bulkhead_platform::gic::Controller;
+use bulkhead_platform::gic::{Controller, InterruptController};
 use bulkhead_types::{CpuIndex, IntId, Trigger, VcpuId};
 use core::sync::atomic::Ordering;
 use spin::Mutex;
@@ -25,20 +25,9 @@ const ENABLE: u32 = 1;
 /// ICH_HCR_EL2.EOIcount, bits 31:27.
 const END_COUNT: u32 = 27;
 
-/// Runs `$body` with `$controller` bound to the interrupt controller of the version that the board has:
-/// compiled for each version, so nothing on the way is dispatched twice.
-#[macro_export]
-macro_rules! with_controller {
-    ($system:expr, |$controller:ident| $body:expr) => {
-        match &$system.controller {
-            $crate::system::InterruptController::V2($controller) => $body,
-            $crate::system::InterruptController::V3($controller) => $body,
-        }
-    };
-}
-
-/// The interrupt controller as a partition's virtual one uses it.
-pub struct Lines<'a, C> {
+/// The interrupt controller as a partition's virtual one uses it. What is frequent names the controller's version, so that
+/// nothing on the way asks for it.
+pub struct Lines<'a, C = InterruptController> {
     controller: &'a C,
     partition: &'a Partition,
 }
@@ -99,6 +88,9 @@ impl<C: Controller> Hardware for Lines<'_, C> {
     fn disable_shared(&self, word: u32, bits: u32) {
         self.controller.disable_shared(word, bits);
     }
+    fn set_pending_shared(&self, word: u32, bits: u32) {
+        self.controller.set_pending_shared(word, bits);
+    }
     fn set_trigger(&self, vcpu: VcpuId, id: IntId, trigger: Trigger) -> Trigger {
         // A register holds sixteen interrupts, which may belong to different partitions.
         let _alone = TRIGGERS.lock();
@@ -147,36 +139,33 @@ impl<C: Controller> Hardware for Lines<'_, C> {
 
 /// Prepares this CPU's interface, and lets the interrupts in that EL2 takes for itself.
 pub fn start_cpu(system: &System, cpu: &Cpu) {
-    with_controller!(system, |controller| {
-        controller.start_cpu(cpu.index);
-        controller.enable(cpu.index, KICK);
-        // A level, as every PPI of the GIC itself; after power-on it may be set to anything (GICR_ICFGR1).
-        controller.set_trigger(cpu.index, system.maintenance, Trigger::Level);
-        controller.enable(cpu.index, system.maintenance);
-        if let Some(timer) = system.timer {
-            alive::come_by(system, cpu);
-            timer::rest(system, cpu);
-            controller.set_trigger(cpu.index, timer, Trigger::Level);
-            controller.enable(cpu.index, timer);
-        }
-        controller.set_virtual_control(ENABLE);
-    });
+    let controller = &system.controller;
+    controller.start_cpu(cpu.index);
+    controller.enable(cpu.index, KICK);
+    // A level, as every PPI of the GIC itself; after power-on it may be set to anything (GICR_ICFGR1).
+    controller.set_trigger(cpu.index, system.maintenance, Trigger::Level);
+    controller.enable(cpu.index, system.maintenance);
+    if let Some(timer) = system.timer {
+        alive::come_by(system, cpu);
+        timer::rest(system, cpu);
+        controller.set_trigger(cpu.index, timer, Trigger::Level);
+        controller.enable(cpu.index, timer);
+    }
+    controller.set_virtual_control(ENABLE);
 }
 
 /// Lets the console's interrupt come to `cpu`.
 pub fn open_console(system: &System, cpu: &Cpu) {
     if let Some((id, trigger)) = system.console {
-        with_controller!(system, |controller| {
-            controller.set_trigger(cpu.index, id, trigger);
-            controller.route(id, cpu.index);
-            controller.enable(cpu.index, id);
-        });
+        system.controller.set_trigger(cpu.index, id, trigger);
+        system.controller.route(id, cpu.index);
+        system.controller.enable(cpu.index, id);
     }
 }
 
 /// Calls the attention of another CPU, or of this one.
 pub fn kick(system: &System, cpu: CpuIndex) {
-    with_controller!(system, |controller| controller.send(cpu, KICK));
+    system.controller.send(cpu, KICK);
 }
 
 /// Takes the interrupt that came while a guest runs here.
@@ -192,18 +181,18 @@ pub fn handle(guest: &'static Guest) {
 fn take(guest: &'static Guest, controller: &impl Controller) {
     let acknowledged = controller.acknowledge();
     let Some(id) = IntId::new(controller.interrupt(acknowledged)) else {
-        return foreign(controller, acknowledged);
+        return foreign(guest.system, acknowledged);
     };
     controller.drop_priority(acknowledged);
     // Only interrupts that a partition owns are enabled, and only towards its own CPUs; EL2's are nobody's.
     if !guest.seat.inject(id, &Lines::new(controller, guest.partition)) {
-        take_slowly(guest, controller, acknowledged);
+        take_slowly(guest, acknowledged);
     }
 }
 
 #[inline(never)]
-fn take_slowly(guest: &'static Guest, controller: &impl Controller, acknowledged: u32) {
-    let Some(id) = IntId::new(controller.interrupt(acknowledged)) else { return };
+fn take_slowly(guest: &'static Guest, acknowledged: u32) {
+    let Some(id) = IntId::new(guest.system.controller.interrupt(acknowledged)) else { return };
     if guest.system.keeps(id) {
         guest.exits.count(match id {
             KICK => counts::KICKS,
@@ -212,57 +201,47 @@ fn take_slowly(guest: &'static Guest, controller: &impl Controller, acknowledged
         });
         // SAFETY: the vCPU that runs here left by this interrupt, so its registers are in the frame.
         let frame = unsafe { Frame::of(guest.cpu) };
-        keep(guest.system, guest.cpu, controller, acknowledged, id, Some(frame));
+        keep(guest.system, guest.cpu, acknowledged, id, Some(frame));
         if guest.partition.must_leave() {
             guest.partition.leave(guest.system, guest.vcpu);
         }
     } else {
-        guest.seat.accept(id, &Lines::new(controller, guest.partition));
+        guest.seat.accept(id, &guest.partition.lines(guest.system));
     }
 }
 
 /// Takes the interrupt that ended the wait of a CPU whose vCPU is off, if there is one.
 pub fn handle_idle(system: &'static System, cpu: &'static Cpu) {
-    with_controller!(system, |controller| {
-        let acknowledged = controller.acknowledge();
-        let Some(id) = IntId::new(controller.interrupt(acknowledged)) else {
-            return foreign(controller, acknowledged);
-        };
-        controller.drop_priority(acknowledged);
-        match cpu.guest() {
-            _ if system.keeps(id) => keep(system, cpu, controller, acknowledged, id, None),
-            Some(guest) => {
-                guest.seat.accept(id, &Lines::new(controller, guest.partition));
-            }
-            None => {
-                controller.disable(cpu.index, id);
-                controller.deactivate_acknowledged(acknowledged);
-            }
+    let controller = &system.controller;
+    let acknowledged = controller.acknowledge();
+    let Some(id) = IntId::new(controller.interrupt(acknowledged)) else {
+        return foreign(system, acknowledged);
+    };
+    controller.drop_priority(acknowledged);
+    match cpu.guest() {
+        _ if system.keeps(id) => keep(system, cpu, acknowledged, id, None),
+        Some(guest) => guest.seat.accept(id, &guest.partition.lines(system)),
+        None => {
+            controller.disable(cpu.index, id);
+            controller.deactivate_acknowledged(acknowledged);
         }
-    });
+    }
 }
 
 /// Nothing is pending any more (1020 to 1023), or it is an interrupt that nobody here enabled: a
 /// message-based one of firmware's, which ends with its priority.
 #[cold]
-fn foreign(controller: &impl Controller, acknowledged: u32) {
-    if controller.interrupt(acknowledged) > 1023 {
-        controller.drop_priority(acknowledged);
+fn foreign(system: &System, acknowledged: u32) {
+    if system.controller.interrupt(acknowledged) > 1023 {
+        system.controller.drop_priority(acknowledged);
     }
 }
 
 /// Serves an interrupt of the hypervisor's own: a kick, the list registers' maintenance, the timer, the console.
 /// `frame` is of the vCPU that runs here, if it is on.
-#[inline(never)]
-fn keep(
-    system: &'static System,
-    cpu: &'static Cpu,
-    controller: &impl Controller,
-    acknowledged: u32,
-    id: IntId,
-    frame: Option<&Frame>,
-) {
-    controller.deactivate_acknowledged(acknowledged);
+#[inline(always)]
+fn keep(system: &'static System, cpu: &'static Cpu, acknowledged: u32, id: IntId, frame: Option<&Frame>) {
+    system.controller.deactivate_acknowledged(acknowledged);
     if id == KICK {
         // What the sender stored before the kick is read after the acknowledgement: nothing else orders loads behind
         // the read of GICC_IAR (Arm ARM, B2.3).
@@ -272,16 +251,24 @@ fn keep(
         }
         if let Some(guest) = cpu.guest() {
             let Guest { partition, vcpu, .. } = guest;
-            partition.gic.on_kick(vcpu.id, &Lines::new(controller, partition));
+            partition.gic.on_kick(vcpu.id, &partition.lines(system));
             if vcpu.asked.load(Ordering::Relaxed) {
                 dump::asked(guest, frame);
             }
         }
     } else if id == system.maintenance {
         if let Some(Guest { partition, vcpu, .. }) = cpu.guest() {
-            partition.gic.on_maintenance(vcpu.id, &Lines::new(controller, partition));
+            partition.gic.on_maintenance(vcpu.id, &partition.lines(system));
         }
-    } else if Some(id) == system.timer {
+    } else {
+        keep_rare(system, cpu, id, frame);
+    }
+}
+
+/// Serves the timer's interrupt and the console's.
+#[inline(never)]
+fn keep_rare(system: &'static System, cpu: &'static Cpu, id: IntId, frame: Option<&Frame>) {
+    if Some(id) == system.timer {
         alive::come_by(system, cpu);
         timer::rest(system, cpu);
         // A partition that waits to be started is looked after by `cpu::idle`.

@@ -13,7 +13,7 @@ use crate::interrupts::{self, Lines};
 use crate::memory::TablePages;
 use crate::system::System;
 use crate::vectors::{FRAME_SIZE, Frame, enter_guest};
-use crate::{console, timer, with_controller, world};
+use crate::{console, timer, world};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use bulkhead_el2::life::{Life, Presence};
@@ -24,6 +24,7 @@ use bulkhead_machine::psci::{Entry as StartAt, Power};
 use bulkhead_machine::uart;
 use bulkhead_machine::watchdog;
 use bulkhead_plan::plan;
+use bulkhead_platform::gic::Controller;
 use bulkhead_types::{CpuIndex, IntId, Ipa, PartitionId, Range, VcpuId};
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use spin::Mutex;
@@ -172,6 +173,12 @@ pub struct Partition {
 }
 
 impl Partition {
+    /// The interrupt controller as its virtual one uses it.
+    #[inline(always)]
+    pub fn lines<'a>(&'a self, system: &'a System) -> Lines<'a> {
+        Lines::new(&system.controller, self)
+    }
+
     /// Prepares the calling CPU for `vcpu`.
     pub fn configure_cpu(&self, vcpu: &Vcpu) {
         world::configure(self.tables, self.input_bits, vcpu.id.mpidr());
@@ -182,7 +189,7 @@ impl Partition {
         let restarted = self.starts.fetch_add(1, Ordering::Relaxed) != 0;
         load::load(self, system, restarted);
         // Routes and triggers of its interrupts are unknown after power-on (IHI 0069, GICD_IROUTER, GICD_ICFGR).
-        with_controller!(system, |controller| self.gic.reset(&Lines::new(controller, self)));
+        self.gic.reset(&self.lines(system));
         self.since.store(timer::now(), Ordering::Relaxed);
         for vcpu in &self.vcpus {
             vcpu.power.turn_off();
@@ -249,10 +256,8 @@ impl Partition {
         }
         let Some(start) = vcpu.power.take_entry() else { return };
         world::reset_timers(self.started_at());
-        with_controller!(system, |controller| {
-            controller_reset(controller);
-            self.gic.vcpu_on(vcpu.id, &Lines::new(controller, self));
-        });
+        controller_reset(&system.controller);
+        self.gic.vcpu_on(vcpu.id, &self.lines(system));
         self.resume(guest, start)
     }
 
@@ -306,9 +311,7 @@ impl Partition {
     /// lock held, so that levels arrive in the order in which the device went through them.
     pub fn set_uart_line(&self, system: &System, on: &'static Cpu, uart: &Uart, level: bool) {
         let here = on.guest().filter(|guest| guest.partition.id == self.id).map(|guest| guest.vcpu.id);
-        with_controller!(system, |controller| {
-            self.gic.set_line(here, uart.interrupt, level, &Lines::new(controller, self));
-        });
+        self.gic.set_line(here, uart.interrupt, level, &self.lines(system));
     }
 
     /// Says what the guest did that nothing handles: a few times, and from then on now and then, with how often that
@@ -337,7 +340,7 @@ impl Partition {
 }
 
 /// Clears what a vCPU left, or will find, in the virtual CPU interface.
-fn controller_reset(controller: &impl bulkhead_platform::gic::Controller) {
+fn controller_reset(controller: &impl Controller) {
     controller.reset_virtual_interface();
     controller.set_virtual_control(1);
 }

@@ -9,20 +9,10 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use bulkhead_plan::partition::Policy;
 use bulkhead_platform::firmware::Firmware;
-use bulkhead_platform::gic::v2::GicV2;
-use bulkhead_platform::gic::v3::GicV3;
+use bulkhead_platform::gic::InterruptController;
 use bulkhead_platform::power::Power;
 use bulkhead_types::{IntId, Trigger};
 use spin::Once;
-
-/// The board's interrupt controller.
-#[derive(Clone, Copy)]
-pub enum InterruptController {
-    /// GICv2.
-    V2(GicV2),
-    /// GICv3.
-    V3(GicV3),
-}
 
 /// The board as it runs, and the partitions on it.
 pub struct System {

@@ -12,16 +12,15 @@ mod emulate;
 
 use crate::cpu::Guest;
 use crate::interrupts::{self, Lines};
-use crate::system::InterruptController;
 use crate::vectors::Frame;
-use crate::{console, dump, read_register, with_controller, world, write_register};
+use crate::{console, dump, read_register, world, write_register};
 use bulkhead_el2::exception::{AARCH32, BIG_ENDIAN_EL1, Cause, Context, advance_it, condition_holds, take};
 use bulkhead_el2::life::Ending;
 use bulkhead_machine::gic::SgiRegister;
 use bulkhead_machine::stage1::Stage1;
 use bulkhead_machine::syndrome::{Abort, Access, Exit, Syndrome, SystemAccess};
 use bulkhead_machine::sysreg::{self, Operation, Outcome};
-use bulkhead_platform::gic::Controller;
+use bulkhead_platform::gic::InterruptController;
 use bulkhead_types::IntId;
 
 /// HVC or SMC from AArch64.
@@ -112,13 +111,13 @@ pub extern "C" fn system_register(frame: &mut Frame, esr: u64) -> bool {
             let InterruptController::V3(controller) = &guest.system.controller else { return false };
             if !guest.seat.send_to_self(register, value, &Lines::new(controller, guest.partition)) {
                 skip_instruction();
-                return send_sgi(guest, controller, register, value);
+                return send_sgi(guest, register, value);
             }
         }
-        Outcome::Deactivate(id) => with_controller!(guest.system, |controller| {
+        Outcome::Deactivate(id) => {
             skip_instruction();
-            return deactivate(guest, controller, id);
-        }),
+            return deactivate(guest, id);
+        }
         Outcome::Done => {}
         Outcome::Undefined => return false,
     }
@@ -127,15 +126,15 @@ pub extern "C" fn system_register(frame: &mut Frame, esr: u64) -> bool {
 }
 
 #[inline(never)]
-fn send_sgi(guest: &Guest, controller: &impl Controller, register: SgiRegister, value: u64) -> bool {
-    guest.seat.send_sgi(register, value, &Lines::new(controller, guest.partition));
+fn send_sgi(guest: &Guest, register: SgiRegister, value: u64) -> bool {
+    guest.seat.send_sgi(register, value, &guest.partition.lines(guest.system));
     done()
 }
 
 #[cold]
 #[inline(never)]
-fn deactivate(guest: &Guest, controller: &impl Controller, id: IntId) -> bool {
-    guest.partition.gic.deactivate(guest.vcpu.id, id, &Lines::new(controller, guest.partition));
+fn deactivate(guest: &Guest, id: IntId) -> bool {
+    guest.partition.gic.deactivate(guest.vcpu.id, id, &guest.partition.lines(guest.system));
     done()
 }
 

@@ -23,6 +23,15 @@ impl VcpuId {
         let member = (self.0 % Self::PER_CLUSTER) as u64;
         Mpidr::from_register((cluster & 0xff) << 8 | member | (cluster >> 8) << 16)
     }
+
+    /// The inverse of [`Self::mpidr`], if a number has this affinity.
+    #[must_use]
+    #[inline]
+    pub const fn of(mpidr: Mpidr) -> Option<Self> {
+        let cluster = (mpidr.affinity() >> 8) as u16;
+        let id = Self(cluster.wrapping_mul(Self::PER_CLUSTER) | mpidr.level(0) as u16);
+        if id.mpidr().affinity() == mpidr.affinity() { Some(id) } else { None }
+    }
 }
 
 /// A partition: its place in the plan, from 0. Its VMID is one more.

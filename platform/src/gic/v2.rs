@@ -91,7 +91,9 @@ const fn decode_list(value: u32) -> u64 {
 impl Controller for GicV2 {
     // The architecture banks GICD_ICFGR1 where it can be written at all (IHI 0048). GIC-400 has it fixed,
     // and QEMU's model keeps one trigger of an interrupt for all CPUs.
-    const PRIVATE_TRIGGERS: bool = false;
+    fn has_private_triggers(&self) -> bool {
+        false
+    }
 
     #[inline(always)]
     fn acknowledge(&self) -> u32 {

@@ -127,7 +127,9 @@ fn wait_while(registers: Registers, offset: usize, bit: u32) {
 }
 
 impl Controller for GicV3 {
-    const PRIVATE_TRIGGERS: bool = true;
+    fn has_private_triggers(&self) -> bool {
+        true
+    }
 
     #[inline(always)]
     fn acknowledge(&self) -> u32 {

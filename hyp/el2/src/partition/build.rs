@@ -148,7 +148,7 @@ fn interrupt_controller(
     let highest = owned.iter().copied().chain(uart).map(IntId::get).max().unwrap_or(0);
     let banks = (highest as usize / 32).max(1);
     let spis = banks.saturating_mul(32).min(usize::from(IntId::END_SHARED - IntId::FIRST_SHARED));
-    let vcpus = (0..vcpus as u16).map(|vcpu| gic::Vcpu::new(VcpuId(vcpu).mpidr()));
+    let vcpus = (0..vcpus as u16).map(|vcpu| gic::Vcpu::new(VcpuId(vcpu)));
     Gic::new(
         gic::Config::new(version),
         leak(vcpus),

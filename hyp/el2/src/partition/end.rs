@@ -2,10 +2,10 @@
 //! How a partition ends, and what follows: it stays stopped, or comes back as its configuration says.
 
 use super::{Partition, Vcpu, controller_reset};
-use crate::interrupts::{self, Lines};
+use crate::interrupts;
 use crate::registers::dsb_sy;
 use crate::system::System;
-use crate::{console, cpu, timer, with_controller, world};
+use crate::{console, cpu, timer, world};
 use bulkhead_el2::life::Ending;
 use bulkhead_machine::watchdog::{self, Due};
 use bulkhead_plan::partition::Restart;
@@ -117,10 +117,8 @@ impl Partition {
 
     /// Takes `vcpu` off the calling CPU, for good or until it is turned on again.
     pub fn leave(&self, system: &System, vcpu: &Vcpu) -> ! {
-        with_controller!(system, |controller| {
-            self.gic.vcpu_off(vcpu.id, &Lines::new(controller, self));
-            controller_reset(controller);
-        });
+        self.gic.vcpu_off(vcpu.id, &self.lines(system));
+        controller_reset(&system.controller);
         world::reset();
         vcpu.power.turn_off();
         cpu::abandon()
@@ -131,7 +129,7 @@ impl Partition {
         if self.life.must_depart(&vcpu.presence).is_none() {
             return;
         }
-        with_controller!(system, |controller| self.gic.reset_vcpu(vcpu.id, &Lines::new(controller, self)));
+        self.gic.reset_vcpu(vcpu.id, &self.lines(system));
         if let Some(ending) = self.life.depart(&vcpu.presence) {
             self.finish(system, ending);
         }
@@ -139,7 +137,7 @@ impl Partition {
 
     /// Does what the ending asks for. All CPUs have departed.
     fn finish(&self, system: &System, ending: Ending) {
-        with_controller!(system, |controller| self.gic.reset(&Lines::new(controller, self)));
+        self.gic.reset(&self.lines(system));
         if let Some(uart) = &self.uart {
             // With the lock held throughout, or a byte that another CPU receives just now could leave the
             // line high that nobody lowers again.

@@ -4,7 +4,7 @@
 use crate::cpu::Guest;
 use crate::registers::{dsb_sy, isb};
 use crate::vectors::Frame;
-use crate::{interrupts, read_register, with_controller, world};
+use crate::{interrupts, read_register, world};
 use bulkhead_el2::life::Ending;
 use bulkhead_machine::gic::ListRegister;
 use bulkhead_machine::psci::{Cpus, Entry, PowerState, TurnOnError, Wake};
@@ -20,8 +20,9 @@ impl Cpus for Guest {
         self.partition.vcpus.len() as u16
     }
 
+    #[inline]
     fn find(&self, mpidr: Mpidr) -> Option<VcpuId> {
-        self.partition.vcpus.iter().map(|vcpu| vcpu.id).find(|id| id.mpidr() == mpidr)
+        VcpuId::of(mpidr).filter(|id| usize::from(id.0) < self.partition.vcpus.len())
     }
 
     fn mpidr(&self, vcpu: VcpuId) -> Mpidr {
@@ -117,9 +118,9 @@ fn wait_for_wake_up(guest: &'static Guest) {
         if guest.partition.must_leave() {
             guest.partition.leave(guest.system, guest.vcpu);
         }
-        let is_pending = with_controller!(guest.system, |controller| {
-            (0..controller.list_registers()).any(|n| ListRegister(controller.read_list(n)).is_pending())
-        });
+        let controller = &guest.system.controller;
+        let is_pending =
+            (0..controller.list_registers()).any(|n| ListRegister(controller.read_list(n)).is_pending());
         if is_pending || read_register!("isr_el1") & SERROR != 0 || world::has_error() {
             return;
         }

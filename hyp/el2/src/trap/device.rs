@@ -5,13 +5,12 @@ use super::{done, skip, skip_access};
 use crate::cpu::Guest;
 use crate::interrupts::Lines;
 use crate::partition::Uart;
-use crate::system::InterruptController;
 use crate::vectors::Frame;
-use crate::{console, read_register, timer, with_controller};
+use crate::{console, read_register, timer};
 use bulkhead_el2::exception::{self, AARCH32, MIXED_ENDIAN};
 use bulkhead_machine::gic;
 use bulkhead_machine::syndrome::Access;
-use bulkhead_platform::gic::Controller;
+use bulkhead_platform::gic::InterruptController;
 use bulkhead_types::{Ipa, Range};
 
 /// Carries out an access to a page that stage 2 does not map, and goes on behind it. False if no device
@@ -38,11 +37,15 @@ pub fn access(frame: &mut Frame, esr: u64, access: Access) -> bool {
         skip(pstate, 4);
         return true;
     }
-    match gic::enable_register(offset) {
-        Some(word) if access.is_word_store() => enable(frame, pstate, word, access),
-        None if access.is_word_store() && offset == gic::GICD_SGIR => send_sgi(frame, pstate, access),
-        _ => interrupt_controller(frame, pstate, gic::Frame::Distributor, offset, access),
+    if !access.is_word_store() {
+    } else if let Some(word) = gic::enable_register(offset) {
+        return enable(frame, pstate, word, access);
+    } else if offset == gic::GICD_SGIR {
+        return send_sgi(frame, pstate, access);
+    } else if let Some(word) = gic::disable_register(offset) {
+        return disable(frame, pstate, word, access);
     }
+    interrupt_controller(frame, pstate, gic::Frame::Distributor, offset, access)
 }
 
 /// As [`access`], from AArch32 or from a guest some of whose data are big-endian.
@@ -133,9 +136,16 @@ fn last(frame: &mut Frame, pstate: u64, ipa: Ipa, access: Access) -> bool {
 fn enable(frame: &mut Frame, pstate: u64, word: u32, access: Access) -> bool {
     let guest = frame.guest;
     let bits = frame.get(access.register()) as u32;
-    with_controller!(guest.system, |controller| {
-        guest.seat.enable(word, bits, &Lines::new(controller, guest.partition));
-    });
+    guest.seat.enable(word, bits, &guest.partition.lines(guest.system));
+    skip(pstate, 4);
+    done()
+}
+
+#[inline(never)]
+fn disable(frame: &mut Frame, pstate: u64, word: u32, access: Access) -> bool {
+    let guest = frame.guest;
+    let bits = frame.get(access.register()) as u32;
+    guest.seat.disable(word, bits, &guest.partition.lines(guest.system));
     skip(pstate, 4);
     done()
 }
@@ -150,12 +160,12 @@ fn send_sgi(frame: &mut Frame, pstate: u64, access: Access) -> bool {
     skip(pstate, 4);
     let value = frame.get(access.register()) as u32;
     guest.seat.send_to_self_v2(value, &Lines::new(controller, guest.partition))
-        || send_sgi_elsewhere(guest, controller, value)
+        || send_sgi_elsewhere(guest, value)
 }
 
 #[inline(never)]
-fn send_sgi_elsewhere(guest: &Guest, controller: &impl Controller, value: u32) -> bool {
-    guest.seat.send_sgi_v2(value, &Lines::new(controller, guest.partition));
+fn send_sgi_elsewhere(guest: &Guest, value: u32) -> bool {
+    guest.seat.send_sgi_v2(value, &guest.partition.lines(guest.system));
     done()
 }
 
@@ -177,16 +187,14 @@ fn interrupt_controller(
 #[inline(always)]
 fn gic_access(frame: &mut Frame, which: gic::Frame, offset: u64, access: Access) -> bool {
     let guest = frame.guest;
-    with_controller!(guest.system, |controller| {
-        let lines = Lines::new(controller, guest.partition);
-        if access.is_write() {
-            let value = access.stored(frame.get(access.register()));
-            guest.seat.write(which, offset, access.size(), value, &lines).is_ok()
-        } else {
-            let value = guest.seat.read(which, offset, access.size(), &lines);
-            value.map(|value| frame.set(access.register(), access.loaded(value))).is_ok()
-        }
-    })
+    let lines = guest.partition.lines(guest.system);
+    if access.is_write() {
+        let value = access.stored(frame.get(access.register()));
+        guest.seat.write(which, offset, access.size(), value, &lines).is_ok()
+    } else {
+        let value = guest.seat.read(which, offset, access.size(), &lines);
+        value.map(|value| frame.set(access.register(), access.loaded(value))).is_ok()
+    }
 }
 
 #[inline(never)]

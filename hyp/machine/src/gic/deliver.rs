@@ -127,7 +127,7 @@ impl<H: Hardware> Local<'_, H> {
 
     /// Delivers a software generated interrupt to this vCPU; `source` is the sender for GICv2, 0 for
     /// GICv3. Never leaves the CPU.
-    #[inline]
+    #[inline(never)]
     pub(super) fn deliver_sgi(&self, number: u8, source: u8) {
         if !self.inject_sgi(number, source) {
             self.queue_sgi(number, source);
@@ -144,8 +144,8 @@ impl<H: Hardware> Local<'_, H> {
             return false;
         }
         let empty = self.hw.empty_lists();
-        let last = self.this.slot.get(index).map_or(0, |slot| slot.load(Relaxed));
-        if empty & bit(u32::from(last)) == 0
+        let last = self.this.slot.get(index).map_or(0, |slot| slot.load(Relaxed)) & 0xf;
+        if empty.wrapping_shr(last.into()) & 1 == 0
             && self.shadow(usize::from(last)) & SHADOW_ID == u16::from(number)
         {
             return false;
@@ -158,6 +158,7 @@ impl<H: Hardware> Local<'_, H> {
         true
     }
 
+    #[cold]
     #[inline(never)]
     fn queue_sgi(&self, number: u8, source: u8) {
         let id = IntId::sgi(number);
@@ -179,11 +180,10 @@ impl<H: Hardware> Local<'_, H> {
         while sent != 0 {
             let number = sent.trailing_zeros();
             sent &= sent.wrapping_sub(1);
-            if self.gic.version == super::Version::V3 {
-                self.deliver_sgi(number as u8, 0);
-            } else {
-                for source in Bits(self.take_mail(number)) {
-                    self.deliver_sgi(number as u8, source as u8);
+            let is_v3 = self.gic.version == super::Version::V3;
+            for source in Bits(if is_v3 { 1 } else { self.take_mail(number) }) {
+                if !self.inject_sgi(number as u8, source as u8) {
+                    self.queue_sgi(number as u8, source as u8);
                 }
             }
             if sent != 0 {
@@ -211,8 +211,13 @@ impl<H: Hardware> Local<'_, H> {
             // Whoever held it is done: else it would still be physically active.
             spi.holder.store(self.me, SeqCst);
         }
-        self.look(id);
-        self.refill();
+        let best = self.this.queue.best();
+        // It was not active before, so it is in no list register.
+        self.look_at_waiting(id, bank);
+        // With the queue's best as it was, there is nothing better for the list registers than they have.
+        if best.is_none() || self.this.queue.best() != best {
+            self.refill();
+        }
     }
 
     /// Silences an interrupt that is not this guest's.

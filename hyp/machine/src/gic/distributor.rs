@@ -17,19 +17,14 @@ const FIXED: u64 = 1 << 6 | 1 << 4;
 const IMPLEMENTER: u32 = 0x43b;
 /// GICD_IIDR for GICv2: Arm, GIC-400 r0p1.
 const IMPLEMENTER_V2: u32 = 0x0200_143b;
-/// GICD_TYPER: Affinity 3 may be nonzero, ten bits of interrupt ID, message-based SPIs.
+/// GICD_TYPER: Affinity 3 may be nonzero, ten bits of interrupt ID, message-based SPIs; no affinity 0 is above 15 (RSS).
 const TYPE: u32 = 1 << 24 | 9 << 19 | 1 << 16;
-/// GICD_TYPER.RSS: SGIs may name CPUs above 15 at affinity 0.
-const TYPE_RANGE_SELECTOR: u32 = 1 << 26;
 
 /// GICD_TYPER and GICD_IIDR of a GIC with so many vCPUs and banks of shared interrupts.
-pub(super) fn identity(version: Version, vcpus: usize, banks: usize, range_selector: bool) -> (u32, u32) {
+pub(super) fn identity(version: Version, vcpus: usize, banks: usize) -> (u32, u32) {
     match version {
         Version::V2 => ((vcpus.wrapping_sub(1) as u32 & 7) << 5 | banks as u32, IMPLEMENTER_V2),
-        Version::V3 => {
-            let selector = if range_selector { TYPE_RANGE_SELECTOR } else { 0 };
-            (TYPE | selector | banks as u32, IMPLEMENTER)
-        }
+        Version::V3 => (TYPE | banks as u32, IMPLEMENTER),
     }
 }
 

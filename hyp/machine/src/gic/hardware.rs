@@ -38,6 +38,8 @@ pub trait Hardware {
     fn enable_shared(&self, word: u32, bits: u32);
     /// As [`Self::disable`], likewise.
     fn disable_shared(&self, word: u32, bits: u32);
+    /// As [`Self::set_pending`], likewise.
+    fn set_pending_shared(&self, word: u32, bits: u32);
     /// Sets the trigger; returns the one in force, for a GIC may have it fixed.
     fn set_trigger(&self, vcpu: VcpuId, id: IntId, trigger: Trigger) -> Trigger;
     /// Sets the priority among physical interrupts. The implementor keeps it above EL2's own mask.

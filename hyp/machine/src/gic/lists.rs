@@ -11,71 +11,77 @@ use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 impl<H: Hardware> Local<'_, H> {
     /// Moves the best of the queue into the list registers, then what is active outside, and asks for the
     /// maintenance interrupts that what is left needs. Ends every slow path.
+    #[inline]
     pub(super) fn refill(&self) {
-        for n in Bits(self.hw.ended_lists()) {
+        let ended = self.hw.ended_lists();
+        let is_plain = self.this.maintenance.load(Relaxed) == 0;
+        let waits = !self.this.queue.is_empty() || self.this.displaced_words.load(Relaxed) != 0;
+        // Otherwise nothing waits, and nothing did.
+        if ended != 0 || waits || !is_plain {
+            self.refill_anew(ended);
+        }
+    }
+
+    #[inline(never)]
+    fn refill_anew(&self, ended: u32) {
+        for n in Bits(ended) {
             // Not empty until somebody has looked at why its end was to be told.
             if let Some(id) = IntId::new(u32::from(self.shadow(n as usize) & SHADOW_ID)) {
                 self.look(id);
             }
         }
-        let is_plain = self.this.maintenance.load(Relaxed) == 0;
-        if is_plain && self.this.queue.is_empty() && self.this.displaced_words.load(Relaxed) == 0 {
-            // Nothing waits, and nothing did.
-            return;
-        }
         self.count_ends();
         if self.this.gate.load(Relaxed) & GATE_OFF == 0 {
-            // Each round fills a list register with something better than it had: few rounds suffice.
-            for _ in 0..LISTS.wrapping_mul(2) {
-                if !self.promote() {
-                    break;
-                }
-            }
+            self.promote();
             self.restore_active();
         }
         self.ask_for_maintenance();
     }
 
-    /// Moves the best of the queue into a list register. False when there is nothing to gain.
-    fn promote(&self) -> bool {
-        let Some(id) = self.this.queue.best() else { return false };
-        let empty = self.hw.empty_lists();
-        let n = if empty != 0 {
-            empty.trailing_zeros() as usize
-        } else if let Some(n) = self.victim(self.priority(id)) {
-            self.displace(n);
-            n
-        } else {
-            return false;
-        };
-        self.this.queue.remove(id);
-        if let Some(bank) = self.bank(id) {
-            self.load(n, id, bank);
+    /// Moves the best of the queue into the list registers, as long as there is something to gain.
+    fn promote(&self) {
+        let mut empty = self.hw.empty_lists();
+        // Each round fills a list register with something better than it had: few rounds suffice.
+        for _ in 0..LISTS.wrapping_mul(2) {
+            let Some(id) = self.this.queue.best() else { break };
+            if empty == 0 {
+                let Some(n) = self.victim(self.priority(id)) else { break };
+                self.displace(n);
+                empty = bit(n as u32);
+            }
+            self.this.queue.remove(id);
+            if let Some(bank) = self.bank(id)
+                && self.load(empty.trailing_zeros() as usize, id, bank)
+            {
+                empty &= empty.wrapping_sub(1);
+            }
         }
-        true
+        self.hw.synchronize();
     }
 
     /// Puts a pending interrupt of this vCPU into the queue; or past it, where nothing else waits.
+    #[inline]
     pub(super) fn enqueue(&self, id: IntId, bank: &Bank) {
         let empty = self.hw.empty_lists();
         if empty != 0 && self.this.queue.is_empty() && self.this.gate.load(Relaxed) == 0 {
             self.load(empty.trailing_zeros() as usize, id, bank);
+            self.hw.synchronize();
         } else {
             self.this.queue.insert(id, self.priority(id));
         }
     }
 
-    /// The list register to clear for an interrupt of this priority: of the pending ones the
+    /// The list register to clear for an interrupt of this priority, all being in use: of the pending ones the
     /// lowest, if it is lower; if none is pending, the lowest of the active ones, for whatever the priority,
     /// because the guest may have dropped its own (EOImode 1) and because an empty pending set would
     /// raise the maintenance interrupt for ever.
     fn victim(&self, priority: u8) -> Option<usize> {
         let mut pending: Option<(u8, usize)> = None;
         let mut active: Option<(u8, usize)> = None;
-        for n in Bits(self.used_lists()) {
-            let value = self.hw.read_list(n as usize);
+        for n in 0..self.hw.list_registers() {
+            let value = self.hw.read_list(n);
             let worst = if value.is_active() { &mut active } else { &mut pending };
-            let entry = (value.priority() >> 3, n as usize);
+            let entry = (value.priority() >> 3, n);
             if worst.is_none_or(|worst| worst < entry) {
                 *worst = Some(entry);
             }
@@ -87,8 +93,10 @@ impl<H: Hardware> Local<'_, H> {
         }
     }
 
-    /// Puts a pending interrupt of this vCPU into the list register, if it is still pending.
-    fn load(&self, n: usize, id: IntId, bank: &Bank) {
+    /// Puts a pending interrupt of this vCPU into the list register, if it is still pending. [`Hardware::synchronize`] must
+    /// follow.
+    #[inline]
+    fn load(&self, n: usize, id: IntId, bank: &Bank) -> bool {
         let mask = bit(id.get());
         let mut value = ListRegister(self.template(id)).with(ListRegister::PENDING, true);
         let mut tag = id.get() as u16;
@@ -98,7 +106,10 @@ impl<H: Hardware> Local<'_, H> {
                 value = value.with_source(if value.is_hardware() { value.source() } else { source });
                 tag |= LATCHED;
             }
-            None if !line => return self.release(id),
+            None if !line => {
+                self.release(id);
+                return false;
+            }
             None => {}
         }
         if !value.is_hardware() {
@@ -106,7 +117,7 @@ impl<H: Hardware> Local<'_, H> {
         }
         self.set_slot(id, n);
         self.put(n, value, tag);
-        self.hw.synchronize();
+        true
     }
 
     /// Moves what is in a list register back into software.
@@ -215,11 +226,13 @@ impl<H: Hardware> Local<'_, H> {
         best.map(|(_, id)| id)
     }
 
+    #[inline]
     pub(super) fn is_displaced(&self, id: IntId) -> bool {
         let word = self.this.displaced.get((id.get() >> 5) as usize);
         word.is_some_and(|word| word.load(Relaxed) & bit(id.get()) != 0)
     }
 
+    #[inline]
     pub(super) fn set_displaced(&self, id: IntId, displaced: bool) {
         let Some(word) = self.this.displaced.get((id.get() >> 5) as usize) else { return };
         let (bits, summary) = (word.load(Relaxed), self.this.displaced_words.load(Relaxed));
@@ -230,6 +243,7 @@ impl<H: Hardware> Local<'_, H> {
         self.this.displaced_words.store(summary, Relaxed);
     }
 
+    #[inline]
     pub(super) fn template(&self, id: IntId) -> u64 {
         match self.gic.spi(id) {
             Some(spi) => spi.template.load(SeqCst),
@@ -237,6 +251,7 @@ impl<H: Hardware> Local<'_, H> {
         }
     }
 
+    #[inline]
     pub(super) fn priority(&self, id: IntId) -> u8 {
         ListRegister(self.template(id)).priority()
     }
@@ -262,16 +277,19 @@ impl<H: Hardware> Local<'_, H> {
         }
     }
 
+    #[inline]
     fn has_senders(&self, id: IntId) -> bool {
         self.gic.version == Version::V2 && id.is_sgi()
     }
 
     /// Whether the interrupt is pending in software, its line aside.
+    #[inline]
     pub(super) fn is_latched(&self, id: IntId, bank: &Bank) -> bool {
         if self.has_senders(id) { self.senders(id) != 0 } else { has(&bank.latch, bit(id.get())) }
     }
 
     /// Takes the latch: the interrupt moves into a list register. The sender, for GICv2's SGIs; else 0.
+    #[inline]
     pub(super) fn take_latch(&self, id: IntId, bank: &Bank) -> Option<u8> {
         if !self.has_senders(id) {
             return (take(&bank.latch, bit(id.get())) != 0).then_some(0);
@@ -297,6 +315,7 @@ impl<H: Hardware> Local<'_, H> {
     }
 
     /// GICv2: who sent the pending software generated interrupt, a bit each.
+    #[inline]
     pub(super) fn senders(&self, id: IntId) -> u8 {
         let word = self.this.sources.get((id.get() >> 2) as usize);
         word.map_or(0, |word| byte(word.load(Relaxed), id.get() & 3))
@@ -323,6 +342,7 @@ impl<H: Hardware> Local<'_, H> {
     }
 
     /// GICv2: takes the senders of an SGI out of the mail.
+    #[inline]
     pub(super) fn take_mail(&self, number: u32) -> u32 {
         let Some(word) = self.this.mail.get((number >> 2 & 3) as usize) else { return 0 };
         let shift = (number & 3).wrapping_mul(8);

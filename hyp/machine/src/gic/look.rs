@@ -19,6 +19,7 @@ struct Requests {
 }
 
 impl Requests {
+    #[inline]
     fn take(bank: &Bank, mask: u32) -> Self {
         if take(&bank.asked, mask) == 0 {
             return Self::default();
@@ -60,6 +61,7 @@ impl<H: Hardware> Local<'_, H> {
     }
 
     /// Enabled, routed here, and the vCPU runs: a physical interrupt may come through.
+    #[inline]
     fn is_allowed(&self, id: IntId) -> bool {
         self.this.gate.load(Relaxed) & GATE_OFF == 0
             && self.template(id) & ListRegister::PENDING != 0
@@ -168,7 +170,7 @@ impl<H: Hardware> Local<'_, H> {
     }
 
     /// An interrupt in no list register here: does it belong into the queue, or to somebody else?
-    fn look_at_waiting(&self, id: IntId, bank: &Bank) {
+    pub(super) fn look_at_waiting(&self, id: IntId, bank: &Bank) {
         let mask = bit(id.get());
         self.this.queue.remove(id);
         if self.is_held_elsewhere(id) {
@@ -236,6 +238,7 @@ impl<H: Hardware> Local<'_, H> {
         }
     }
 
+    #[inline]
     fn activate(&self, id: IntId, bank: &Bank, owned: bool) {
         let mask = bit(id.get());
         if bank.active.fetch_or(mask, SeqCst) & mask != 0 || !owned {

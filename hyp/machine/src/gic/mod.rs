@@ -65,7 +65,7 @@ mod writes;
 pub use crate::syndrome::Size as AccessSize;
 pub use hardware::Hardware;
 pub use list::{ListRegister, Maintenance};
-pub use registers::enable_register;
+pub use registers::{disable_register, enable_register};
 pub use sgi::{GICD_SGIR, SgiRegister};
 pub use state::{Bank, Spi, Vcpu};
 
@@ -136,8 +136,6 @@ pub struct Gic<'a> {
     patience: u32,
     /// The bits of a priority that are kept, in each byte.
     priority_mask: u32,
-    /// Whether some vCPU's affinity 0 is above 15, so that SGIs need their range selector.
-    has_range_selector: bool,
     /// GICD_TYPER and GICD_IIDR.
     type_register: u32,
     implementer: u32,
@@ -183,14 +181,11 @@ impl<'a> Gic<'a> {
             return Err(Misfit::PriorityBits);
         }
         let kept = 0xff00u32.wrapping_shr(u32::from(config.priority_bits)) & 0xff;
-        let has_range_selector = vcpus.iter().any(|vcpu| vcpu.mpidr.level(0) > 15);
-        let (type_register, implementer) =
-            distributor::identity(config.version, vcpus.len(), banks.len(), has_range_selector);
+        let (type_register, implementer) = distributor::identity(config.version, vcpus.len(), banks.len());
         let gic = Self {
             version: config.version,
             patience: config.patience,
             priority_mask: kept.wrapping_mul(0x0101_0101),
-            has_range_selector,
             type_register,
             implementer,
             vcpus,
@@ -216,12 +211,6 @@ impl<'a> Gic<'a> {
         gic.clear_shared();
         vcpus.iter().for_each(|vcpu| gic.clear_private(vcpu));
         Ok(gic)
-    }
-
-    /// The vCPUs, in the order of their numbers.
-    #[must_use]
-    pub fn vcpus(&self) -> &'a [Vcpu] {
-        self.vcpus
     }
 
     /// The vCPUs with their numbers. A range that ends is counted without a check for overflow.
@@ -312,11 +301,13 @@ impl<H: Hardware> Local<'_, H> {
     }
 
     /// The bank of one of this vCPU's private interrupts, or of a shared one.
+    #[inline]
     fn bank(&self, id: IntId) -> Option<&Bank> {
         if id.is_private() { Some(&self.this.bank) } else { self.gic.shared_bank(id) }
     }
 
     /// A shared interrupt of the guest's choice, if there is one.
+    #[inline]
     fn shared(&self, id: IntId) -> Option<(IntId, &Spi, &Bank)> {
         let number = confined::<H>(id.get().wrapping_sub(32), self.gic.spis.len())?;
         let id = IntId::spi(number)?;
@@ -324,6 +315,7 @@ impl<H: Hardware> Local<'_, H> {
     }
 
     /// Whether this vCPU gets the interrupt: its own private one, or a shared one that is routed here.
+    #[inline]
     fn is_target(&self, id: IntId) -> bool {
         match self.gic.spi(id) {
             Some(spi) => spi.target.load(SeqCst) == self.me,
@@ -332,28 +324,33 @@ impl<H: Hardware> Local<'_, H> {
     }
 
     /// The list registers in use, one bit each.
+    #[inline]
     fn used_lists(&self) -> u32 {
         let all = u32::MAX.wrapping_shr(32u32.wrapping_sub(self.hw.list_registers() as u32));
         all & !self.hw.empty_lists()
     }
 
     /// The list register that the interrupt is in.
+    #[inline]
     fn listed(&self, id: IntId) -> Option<usize> {
         bits::Bits(self.used_lists())
             .map(|n| n as usize)
             .find(|&n| self.shadow(n) & SHADOW_ID == id.get() as u16)
     }
 
+    #[inline]
     fn shadow(&self, n: usize) -> u16 {
         self.this.shadow.get(n).map_or(SHADOW_ID, |shadow| shadow.load(Relaxed))
     }
 
+    #[inline]
     fn set_shadow(&self, n: usize, value: u16) {
         if let Some(shadow) = self.this.shadow.get(n) {
             shadow.store(value, Relaxed);
         }
     }
 
+    #[inline]
     fn holder(&self, id: IntId) -> u16 {
         match self.gic.spi(id) {
             Some(spi) => spi.holder.load(SeqCst),
@@ -361,7 +358,14 @@ impl<H: Hardware> Local<'_, H> {
         }
     }
 
+    /// Whether the interrupt is pending or active in software, or may be in a list register or in the queue somewhere.
+    fn is_eventful(&self, id: IntId) -> bool {
+        let in_software = self.bank(id).is_some_and(|bank| bank.eventful() & bits::bit(id.get()) != 0);
+        in_software || self.holder(id) != NOBODY
+    }
+
     /// Nobody holds the interrupt any more, if this vCPU did.
+    #[inline]
     fn release(&self, id: IntId) {
         if let Some(spi) = self.gic.spi(id) {
             _ = spi.holder.compare_exchange(self.me, NOBODY, SeqCst, SeqCst);

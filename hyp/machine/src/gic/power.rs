@@ -106,11 +106,7 @@ impl Gic<'_> {
     pub(super) fn clear_shared(&self) {
         self.set_groups(0);
         self.banks.iter().for_each(|bank| bank.clear(0, 0));
-        let target = match self.version {
-            Version::V2 if self.vcpus.len() == 1 => 0,
-            Version::V2 => NOBODY,
-            Version::V3 => self.find(0),
-        };
+        let target = if self.version == Version::V3 || self.vcpus.len() == 1 { 0 } else { NOBODY };
         for (n, spi) in (32u32..).zip(self.spis) {
             let (Some(id), Some(bank)) = (IntId::new(n), self.banks.get((n as usize >> 5).wrapping_sub(1)))
             else {

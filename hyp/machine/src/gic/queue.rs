@@ -53,6 +53,7 @@ impl Queue {
     }
 
     /// Puts the interrupt in. It must not be in it already, at any priority.
+    #[inline]
     pub(super) fn insert(&self, id: IntId, priority: u8) {
         let (level, word) = (level(priority), id.get() >> 5);
         let Some(bits) = self.bits.get(level as usize).and_then(|bits| bits.get(word as usize)) else {
@@ -66,6 +67,7 @@ impl Queue {
     }
 
     /// Takes the interrupt out, wherever it is.
+    #[inline]
     pub(super) fn remove(&self, id: IntId) {
         let word = id.get() >> 5;
         for level in Bits(self.levels.load(Relaxed)) {
@@ -87,6 +89,7 @@ impl Queue {
     }
 
     /// The interrupt of the highest priority, which stays in.
+    #[inline]
     pub(super) fn best(&self) -> Option<IntId> {
         let levels = self.levels.load(Relaxed);
         let level = if levels == 0 { return None } else { levels.trailing_zeros() as usize };

@@ -3,9 +3,10 @@
 
 use super::bits::byte;
 use super::registers::Register;
-use super::state::{BUSY, WANTED};
+use super::state::{BUSY, WANTED, pack_affinity};
 use super::writes::Target;
 use super::{AccessSize, Fault, Hardware, Local};
+use bulkhead_types::VcpuId;
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 /// RD_base and SGI_base together.
@@ -59,7 +60,7 @@ impl<H: Hardware> Local<'_, H> {
 
     /// GICR_TYPER: affinity, number, and whether it is the last. No LPIs.
     fn redistributor_type(&self, owner: u16) -> u64 {
-        let affinity = self.gic.vcpu(owner).map_or(0, |vcpu| vcpu.affinity());
+        let affinity = pack_affinity(VcpuId(owner).mpidr().affinity());
         let is_last = usize::from(owner).wrapping_add(1) == self.gic.vcpus.len();
         u64::from(affinity) << 32 | u64::from(owner) << 8 | if is_last { LAST } else { 0 }
     }

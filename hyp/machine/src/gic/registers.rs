@@ -86,6 +86,13 @@ pub const fn enable_register(offset: u64) -> Option<u32> {
     if offset.wrapping_sub(0x104) < 0x7c && offset & 3 == 0 { Some((offset >> 2 & 31) as u32) } else { None }
 }
 
+/// As [`enable_register`], of GICD_ICENABLER.
+#[must_use]
+#[inline(always)]
+pub const fn disable_register(offset: u64) -> Option<u32> {
+    enable_register(offset.wrapping_sub(0x80))
+}
+
 impl<'g> Seat<'g> {
     /// The word at `offset` of the distributor if any vCPU reads it alike and often, without a detour: GICD_TYPER,
     /// GICD_IIDR, and which shared interrupts are enabled.
@@ -107,6 +114,12 @@ impl<'g> Seat<'g> {
     #[inline(always)]
     pub fn enable<H: Hardware>(self, word: u32, bits: u32, hw: &'g H) {
         self.with(hw).set_shared_enabled(word, bits, true);
+    }
+
+    /// As [`Self::enable`], to GICD_ICENABLER.
+    #[inline(always)]
+    pub fn disable<H: Hardware>(self, word: u32, bits: u32, hw: &'g H) {
+        self.with(hw).set_shared_enabled(word, bits, false);
     }
 
     /// The guest reads from a frame of its GIC. What a narrow read does not cover is 0.
@@ -186,6 +199,7 @@ impl Gic<'_> {
 
 impl<H: Hardware> Local<'_, H> {
     /// The word of interrupts that this vCPU reaches through a distributor: private ones are its own.
+    #[inline]
     pub(super) fn word(&self, word: u32) -> Option<Target<'_>> {
         let word = confined::<H>(word, self.gic.banks.len().wrapping_add(1))?;
         let bank =

@@ -2,9 +2,9 @@
 //! Where shared interrupts go, and which of them the physical GIC lets through.
 
 use super::bits::{Bits, bit};
-use super::state::{Bank, NOBODY, Spi, has};
+use super::state::{Bank, NOBODY, Spi, has, unpack_affinity};
 use super::{Gic, Hardware, Local, Vcpu, Version};
-use bulkhead_types::{IntId, Trigger, VcpuId};
+use bulkhead_types::{IntId, Mpidr, Trigger, VcpuId};
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 impl Gic<'_> {
@@ -13,8 +13,9 @@ impl Gic<'_> {
     }
 
     /// The vCPU with these affinity fields (packed).
-    pub(super) fn find(&self, affinity: u32) -> u16 {
-        self.vcpus.iter().position(|vcpu| vcpu.affinity() == affinity).map_or(NOBODY, |n| n as u16)
+    fn find(&self, affinity: u32) -> u16 {
+        let id = VcpuId::of(Mpidr::from_register(unpack_affinity(affinity)));
+        id.filter(|id| self.vcpu(id.0).is_some()).map_or(NOBODY, |id| id.0)
     }
 
     /// The vCPU that a shared interrupt shall go to. Of several that it may go to: the one it goes to
@@ -101,11 +102,16 @@ impl<H: Hardware> Local<'_, H> {
     /// Re-routes, and makes everybody concerned look.
     pub(super) fn move_target(&self, id: IntId, spi: &Spi) {
         let old = self.reroute(id, spi);
-        if old != spi.target.load(SeqCst) {
+        if old == spi.target.load(SeqCst) {
+            return;
+        }
+        // Whoever makes it pending from here on finds the new target.
+        if self.is_eventful(id) {
             self.touch(id);
-            if old != self.me && old != NOBODY {
-                self.gic.post(old, id, self.hw);
-            }
+        }
+        // It may be putting it into a list register right now, before it says so in `holder`.
+        if old != self.me && old != NOBODY {
+            self.gic.post(old, id, self.hw);
         }
     }
 
@@ -149,6 +155,7 @@ impl<H: Hardware> Local<'_, H> {
     }
 
     /// Composes the template anew. The lock is held for shared interrupts.
+    #[inline]
     pub(super) fn renew(&self, id: IntId, bank: &Bank) {
         let template = bank.compose(id);
         match self.gic.spi(id) {

@@ -4,9 +4,9 @@
 use super::bits::{Bits, bit, byte};
 use super::hardware::confined;
 use super::list::ListRegister;
-use super::state::{Vcpu, pack_affinity};
+use super::state::Vcpu;
 use super::{Gic, Hardware, Local, Seat, Version};
-use bulkhead_types::{IntId, VcpuId};
+use bulkhead_types::{IntId, Mpidr, VcpuId};
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 /// The system register that a GICv3 guest writes to send a software generated interrupt.
@@ -80,68 +80,59 @@ impl Gic<'_> {
     fn takes(&self, vcpu: &Vcpu, number: u8, register: SgiRegister) -> bool {
         (vcpu.bank.group.load(Relaxed) & bit(u32::from(number)) != 0) == register.is_group1()
     }
-
-    /// Puts an SGI into another vCPU's inbox. What is in the inbox when a vCPU is off waits there.
-    #[inline]
-    fn send<H: Hardware>(&self, to: u16, number: u32, source: u16, hw: &H) {
-        let Some(to) = confined::<H>(to.into(), self.vcpus.len()) else { return };
-        let Some(vcpu) = self.vcpu(to as u16) else { return };
-        if self.version == Version::V2
-            && let Some(mail) = vcpu.mail.get((number >> 2) as usize)
-        {
-            mail.fetch_or(bit((number & 3) << 3 | u32::from(source & 7)), SeqCst);
-        }
-        let before = vcpu.inbox.fetch_or(bit(number), SeqCst);
-        // Where something was in the inbox already, whoever put it there kicks, or has kicked and the
-        // inbox has not been emptied since.
-        if before == 0 && vcpu.on.load(SeqCst) {
-            hw.kick(VcpuId(to as u16));
-        }
-    }
 }
 
 impl<H: Hardware> Local<'_, H> {
-    /// GICD_SGIR (IHI 0048).
-    pub(super) fn send_sgi_v2(&self, value: u32) {
-        for n in Bits(targets_v2(value, self.me)) {
-            if n == u32::from(self.me) {
-                self.deliver_sgi(value as u8 & 0xf, self.me as u8 & 7);
-            } else {
-                self.gic.send(n as u16, value & 0xf, self.me, self.hw);
-            }
+    /// Sends an SGI to a vCPU of the guest's choice, if there is such a one, and it `takes` it.
+    #[inline(always)]
+    fn send(&self, to: u32, number: u8, takes: impl Fn(&Vcpu) -> bool) {
+        let Some(to) = confined::<H>(to, self.gic.vcpus.len()) else { return };
+        let to = to as u16;
+        match self.gic.vcpu(to).filter(|vcpu| takes(vcpu)) {
+            Some(_) if to == self.me => self.deliver_sgi(number, self.as_source()),
+            Some(vcpu) => self.post_sgi(to, vcpu, number),
+            None => {}
         }
     }
 
-    fn send_sgi(&self, number: u8, register: SgiRegister, value: u64) {
-        if value & ALL_OTHERS != 0 {
-            for (n, vcpu) in self.gic.numbered() {
-                if n != self.me && self.gic.takes(vcpu, number, register) {
-                    self.gic.send(n, u32::from(number), self.me, self.hw);
-                }
-            }
-            return;
+    /// Puts an SGI into another vCPU's inbox. What is in the inbox when a vCPU is off waits there.
+    #[inline]
+    fn post_sgi(&self, to: u16, vcpu: &Vcpu, number: u8) {
+        if self.gic.version == Version::V2
+            && let Some(mail) = vcpu.mail.get(usize::from(number >> 2))
+        {
+            mail.fetch_or(bit(u32::from((number & 3) << 3 | self.as_source())), SeqCst);
         }
-        let range = if self.gic.has_range_selector { (value >> 44) as u32 & 0xf } else { 0 };
-        let cluster = pack_affinity(
-            (value >> 48 & 0xff) << 32 | (value >> 32 & 0xff) << 16 | (value >> 16 & 0xff) << 8,
-        );
-        let mut list = value as u32 & 0xffff;
-        for (n, vcpu) in self.gic.numbered() {
-            if list == 0 {
-                break;
-            }
-            let (affinity, low) = (vcpu.affinity() & !0xff, vcpu.affinity() & 0xff);
-            if affinity != cluster || low >> 4 != range || list & bit(low & 0xf) == 0 {
-                continue;
-            }
-            list &= !bit(low & 0xf);
-            if !self.gic.takes(vcpu, number, register) {
-                continue;
-            }
-            if n == self.me {
-                self.deliver_sgi(number, 0);
-            } else {
-                self.gic.send(n, u32::from(number), self.me, self.hw);
+        let before = vcpu.inbox.fetch_or(bit(number.into()), SeqCst);
+        // Where something was in the inbox already, whoever put it there kicks, or has kicked and the
+        // inbox has not been emptied since.
+        if before == 0 && vcpu.on.load(SeqCst) {
+            self.hw.kick(VcpuId(to));
+        }
+    }
+
+    /// GICv2: this vCPU as the sender of an SGI; else 0.
+    fn as_source(&self) -> u8 {
+        if self.gic.version == Version::V2 { self.me as u8 & 7 } else { 0 }
+    }
+
+    /// GICD_SGIR (IHI 0048).
+    #[inline(always)]
+    pub(super) fn send_sgi_v2(&self, value: u32) {
+        Bits(targets_v2(value, self.me)).for_each(|to| self.send(to, value as u8 & 0xf, |_| true));
+    }
+
+    fn send_sgi(&self, number: u8, register: SgiRegister, value: u64) {
+        let takes = |vcpu: &Vcpu| self.gic.takes(vcpu, number, register);
+        if value & ALL_OTHERS != 0 {
+            let others = (0..self.gic.vcpus.len() as u32).filter(|&n| n != u32::from(self.me));
+            return others.for_each(|n| self.send(n, number, takes));
+        }
+        // Aff3 to Aff1 are those of MPIDR_EL1, further up; Aff0 is 0 to 15, a bit each.
+        let cluster = (value >> 48 & 0xff) << 32 | (value >> 32 & 0xff) << 16 | (value >> 16 & 0xff) << 8;
+        for member in Bits(value as u32 & 0xffff) {
+            if let Some(to) = VcpuId::of(Mpidr::from_register(cluster | u64::from(member))) {
+                self.send(to.0.into(), number, takes);
             }
         }
     }

@@ -13,7 +13,7 @@
 
 use super::list::ListRegister;
 use super::queue::Queue;
-use bulkhead_types::{IntId, Mpidr};
+use bulkhead_types::{IntId, Mpidr, VcpuId};
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering::SeqCst};
 
 /// No vCPU: an interrupt without target or without holder.
@@ -104,16 +104,19 @@ impl Bank {
     }
 
     /// The interrupts that a line holds pending.
+    #[inline]
     pub(super) fn levels(&self) -> u32 {
         self.line.load(SeqCst) & !self.edge.load(SeqCst)
     }
 
     /// The interrupts that somebody must look at when a vCPU appears or a group opens.
+    #[inline]
     pub(super) fn eventful(&self) -> u32 {
         self.levels() | self.latch.load(SeqCst) | self.active.load(SeqCst) | self.asked.load(SeqCst)
     }
 
     /// Leaves a request with the holder, and takes back what contradicts it.
+    #[inline]
     pub(super) fn ask(&self, request: &AtomicU32, opposite: &AtomicU32, mask: u32) {
         opposite.fetch_and(!mask, SeqCst);
         request.fetch_or(mask, SeqCst);
@@ -121,6 +124,7 @@ impl Bank {
     }
 
     /// The priority of interrupt `number` of the bank.
+    #[inline]
     pub(super) fn priority_of(&self, number: u32) -> u8 {
         match self.priority.get((number >> 2 & 7) as usize) {
             Some(word) => super::bits::byte(word.load(SeqCst), number & 3),
@@ -129,6 +133,7 @@ impl Bank {
     }
 
     /// The list register that would deliver the interrupt, pending where it is enabled.
+    #[inline]
     pub(super) fn compose(&self, id: IntId) -> u64 {
         let mask = super::bits::bit(id.get());
         let is = |word: &AtomicU32| word.load(SeqCst) & mask != 0;
@@ -179,7 +184,6 @@ impl Default for Spi {
 
 /// One vCPU: its private interrupts, its list registers, and what others ask of it.
 pub struct Vcpu {
-    pub(super) mpidr: Mpidr,
     /// What ICC_SGI1R_EL1 holds, the interrupt aside, when this vCPU sends to itself alone.
     pub(super) self_sgi: u64,
     pub(super) bank: Bank,
@@ -246,12 +250,11 @@ pub(super) const LOOK_AT_ALL: u32 = 4;
 pub(super) const BUSY: u32 = 8;
 
 impl Vcpu {
-    /// A vCPU with these affinity fields, off, in the state after reset.
+    /// The vCPU of this number, off, in the state after reset.
     #[must_use]
-    pub const fn new(mpidr: Mpidr) -> Self {
+    pub const fn new(id: VcpuId) -> Self {
         Self {
-            mpidr,
-            self_sgi: self_sgi(mpidr.affinity()),
+            self_sgi: self_sgi(id.mpidr()),
             bank: Bank::new(),
             templates: [const { AtomicU64::new(0) }; 32],
             gate: AtomicU32::new(GATE_OFF),
@@ -273,17 +276,6 @@ impl Vcpu {
             posted_words: AtomicU32::new(0),
         }
     }
-
-    /// The affinity fields that it was made with.
-    #[must_use]
-    pub const fn mpidr(&self) -> Mpidr {
-        self.mpidr
-    }
-
-    /// Aff3 to Aff0, a byte each.
-    pub(super) const fn affinity(&self) -> u32 {
-        pack_affinity(self.mpidr.affinity())
-    }
 }
 
 /// Aff3 to Aff0, a byte each, from their places in MPIDR_EL1 and GICD_IROUTER.
@@ -292,10 +284,8 @@ pub(super) const fn pack_affinity(value: u64) -> u32 {
 }
 
 /// ICC_SGI1R_EL1's target fields for this one CPU (IHI 0069).
-const fn self_sgi(affinity: u64) -> u64 {
-    let low = affinity & 0xff;
-    let levels = (affinity >> 32 & 0xff) << 48 | (affinity >> 16 & 0xff) << 32 | (affinity >> 8 & 0xff) << 16;
-    levels | (low >> 4) << 44 | 1 << (low & 0xf)
+const fn self_sgi(mpidr: Mpidr) -> u64 {
+    (mpidr.level(2) as u64) << 32 | (mpidr.level(1) as u64) << 16 | 1 << mpidr.level(0)
 }
 
 /// The inverse of [`pack_affinity`].
@@ -304,6 +294,7 @@ pub(super) const fn unpack_affinity(packed: u32) -> u64 {
 }
 
 /// Whether the mask has the interrupt's bit.
+#[inline]
 pub(super) fn has(word: &AtomicU32, mask: u32) -> bool {
     word.load(SeqCst) & mask != 0
 }

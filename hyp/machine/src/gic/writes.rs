@@ -42,6 +42,7 @@ impl<H: Hardware> Local<'_, H> {
     }
 
     /// Touches some of the interrupts, or has their owner look.
+    #[inline]
     fn touch_all(&self, target: &Target<'_>, mask: u32) {
         if mask == 0 {
             return;
@@ -55,6 +56,7 @@ impl<H: Hardware> Local<'_, H> {
     }
 
     /// Of the interrupts given, those that may be in a list register or in the queue somewhere.
+    #[inline]
     fn maybe_held(&self, target: &Target<'_>, mask: u32) -> u32 {
         if target.is_private() {
             return mask;
@@ -65,6 +67,7 @@ impl<H: Hardware> Local<'_, H> {
     }
 
     /// Carries out a write to one of the registers with a bit for each interrupt.
+    #[inline]
     pub(super) fn write_bits(&self, target: &Target<'_>, field: Field, value: u32, mask: u32) {
         let mask = mask & target.valid;
         let bits = value & mask;
@@ -215,11 +218,34 @@ impl<H: Hardware> Local<'_, H> {
     pub(super) fn set_pending(&self, target: &Target<'_>, bits: u32) {
         let owned = target.bank.owned.load(Relaxed);
         target.bank.drop_pending.fetch_and(!bits, SeqCst);
+        let bits = bits & !self.raise_at_once(target, bits & owned);
         if bits & owned != 0 {
             target.bank.ask(&target.bank.raise, &target.bank.drop_pending, bits & owned);
         }
         target.bank.latch.fetch_or(bits & !owned, SeqCst);
         self.touch_all(target, bits);
+    }
+
+    /// Makes pending those of the shared physical interrupts given for which nobody has to look, with one access: they are
+    /// routed here and are neither in a list register nor known to software. Which ones.
+    fn raise_at_once(&self, target: &Target<'_>, bits: u32) -> u32 {
+        let bits = bits & !target.bank.eventful();
+        if target.is_private() || bits == 0 {
+            return 0;
+        }
+        let bits = bits & !self.listed_of(target.word);
+        // They stay routed here, where this CPU takes no interrupt meanwhile.
+        let _guard = self.gic.changes.lock();
+        let here = |&number: &u32| {
+            let spi = target.id(number).and_then(|id| self.gic.spi(id));
+            spi.is_some_and(|spi| {
+                let holder = spi.holder.load(SeqCst);
+                spi.target.load(SeqCst) == self.me && (holder == self.me || holder == NOBODY)
+            })
+        };
+        let bits = Bits(bits).filter(here).fold(0, |bits, number| bits | bit(number));
+        self.hw.set_pending_shared(target.word, bits);
+        bits
     }
 
     /// The guest makes interrupts no longer pending. A level's line goes on holding it pending.

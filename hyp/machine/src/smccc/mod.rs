@@ -176,15 +176,17 @@ pub fn handle<C: Cpus, E: Entropy>(call: &Call, context: &Context<'_, C, E>) -> 
         SMCCC_ARCH_WORKAROUND_3 => mitigate(call, context.told.workaround_3),
         SMCCC_ARCH_FEATURES => arch_features(call, context.told),
         SMCCC_ARCH_SOC_ID => Outcome::Return(soc_id(context.told, call.arguments[0] as u32)),
-        0x8400_0050..=0x8400_005f | 0xc400_0050..=0xc400_005f => trng::handle(call, context.entropy),
-        0x8600_0000..=0x8600_ffff => hypervisor(call),
+        0x8400_0050..=0x8400_005f | 0xc400_0050..=0xc400_005f => trng::handle(*call, context.entropy),
+        0x8600_0000..=0x8600_ffff => hypervisor(*call),
         _ => Outcome::Return(NOT_SUPPORTED),
     }
 }
 
-/// Answers the calls that are the hypervisor's own, and refuses the rest. Kept apart from the frequent ones.
+/// Answers the calls that are the hypervisor's own, and refuses the rest. Kept apart from the frequent ones, which keep the call in
+/// registers: this has a copy.
 #[cold]
-fn hypervisor(call: &Call) -> Outcome {
+#[inline(never)]
+fn hypervisor(call: Call) -> Outcome {
     match call.function {
         HYPERVISOR_CRASH => Outcome::Crash(call.arguments_by_width()[0]),
         HYPERVISOR_UID => Outcome::Return4(HYPERVISOR_UUID),

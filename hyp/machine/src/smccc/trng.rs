@@ -37,7 +37,8 @@ impl Entropy for NoEntropy {
     }
 }
 
-pub(super) fn handle(call: &Call, entropy: &impl Entropy) -> Outcome {
+#[inline(never)]
+pub(super) fn handle(call: Call, entropy: &impl Entropy) -> Outcome {
     if !entropy.is_present() {
         return Outcome::Return(NOT_SUPPORTED);
     }
@@ -48,8 +49,8 @@ pub(super) fn handle(call: &Call, entropy: &impl Entropy) -> Outcome {
             _ => NOT_SUPPORTED,
         }),
         TRNG_GET_UUID => Outcome::Return4(UUID),
-        TRNG_RND32 => random(call, entropy, 32),
-        TRNG_RND64 => random(call, entropy, 64),
+        TRNG_RND32 => random(&call, entropy, 32),
+        TRNG_RND64 => random(&call, entropy, 64),
         _ => Outcome::Return(NOT_SUPPORTED),
     }
 }

@@ -50,6 +50,7 @@ impl Register {
 
     /// op0, op1, CRn, CRm and op2.
     #[must_use]
+    #[inline]
     pub const fn fields(self) -> [u8; 5] {
         [
             (self.0 >> 20) as u8,
@@ -70,6 +71,7 @@ impl Register {
 
     /// Whether it is one of the error records that HCR_EL2.TERR traps: ERRIDR_EL1 to ERXMISC3_EL1, without those
     /// that inject errors.
+    #[inline]
     const fn is_error_record(self) -> bool {
         matches!(self.fields(), [3, 0, 5, 3..=5, _]) && !matches!(self.fields(), [3, 0, 5, 4, 4..=6])
     }

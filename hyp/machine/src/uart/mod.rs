@@ -261,6 +261,7 @@ impl Uart {
 
     /// UARTDR, written: the byte leaves at once, and as it leaves the FIFO's level falls through every
     /// trigger, which raises the transmit interrupt (2.8.2).
+    #[inline]
     fn write_data(&mut self, byte: u8) -> Option<u8> {
         self.raised |= INTERRUPT_TRANSMIT;
         if self.control & CR_LOOPBACK != 0 {

@@ -310,6 +310,10 @@ impl Hardware for On<'_> {
         (0..32).filter(|n| bits >> n & 1 != 0).for_each(|n| self.disable(VcpuId(0), int(word * 32 + n)));
     }
 
+    fn set_pending_shared(&self, word: u32, bits: u32) {
+        (0..32).filter(|n| bits >> n & 1 != 0).for_each(|n| self.set_pending(VcpuId(0), int(word * 32 + n)));
+    }
+
     fn disable(&self, vcpu: VcpuId, id: IntId) {
         bump(&self.board.count.disables);
         self.physical(vcpu, id, |physical| physical.enabled = false);

@@ -5,12 +5,11 @@ pub use super::board::*;
 use bulkhead_machine::gic::{
     AccessSize, Bank, Config, Frame, GICD_SGIR, Gic, SgiRegister, Spi, Vcpu, Version, enable_register,
 };
-use bulkhead_types::{Mpidr, VcpuId};
+use bulkhead_types::VcpuId;
 
 /// Storage, leaked: a test's worth.
 pub fn storage(cpus: usize, spis: usize) -> (&'static [Vcpu], &'static [Spi], &'static [Bank]) {
-    let vcpus: Vec<_> =
-        (0..cpus).map(|n| Vcpu::new(Mpidr::from_register(((n as u64 / 4) << 8) | (n as u64 % 4)))).collect();
+    let vcpus: Vec<_> = (0..cpus).map(|n| Vcpu::new(VcpuId(n as u16))).collect();
     let spis: Vec<_> = (0..spis).map(|_| Spi::new()).collect();
     let banks: Vec<_> = (0..spis.len().div_ceil(32)).map(|_| Bank::new()).collect();
     (vcpus.leak(), spis.leak(), banks.leak())
@@ -114,7 +113,7 @@ impl Machine {
     /// Sends a shared interrupt to one vCPU.
     pub fn route(&self, cpu: usize, id: u32, to: usize) {
         if self.version == Version::V3 {
-            let affinity = self.gic.vcpus()[to].mpidr().affinity();
+            let affinity = VcpuId(to as u16).mpidr().affinity();
             let offset = 0x6000 + u64::from(id) * 8;
             self.write_as(cpu, Frame::Distributor, offset, AccessSize::Double, affinity);
         } else {
@@ -139,7 +138,7 @@ impl Machine {
     /// Sends a software generated interrupt to one vCPU.
     pub fn send(&self, cpu: usize, id: u32, to: usize) {
         if self.version == Version::V3 {
-            let mpidr = self.gic.vcpus()[to].mpidr();
+            let mpidr = VcpuId(to as u16).mpidr();
             let value = u64::from(id) << 24 | u64::from(mpidr.level(1)) << 16 | 1 << mpidr.level(0);
             let register = SgiRegister::Sgi0;
             send_sgi(&self.gic, VcpuId(cpu as u16), register, value, &self.board.on(cpu));

@@ -61,6 +61,7 @@ impl Hardware for Cpu<'_> {
     fn disable(&self, _: VcpuId, _: IntId) {}
     fn enable_shared(&self, _: u32, _: u32) {}
     fn disable_shared(&self, _: u32, _: u32) {}
+    fn set_pending_shared(&self, _: u32, _: u32) {}
     fn set_trigger(&self, _: VcpuId, _: IntId, trigger: Trigger) -> Trigger {
         trigger
     }
