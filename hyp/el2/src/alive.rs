@@ -8,6 +8,7 @@
 //! the board reset after one and a half timeouts at the latest; one that hangs in its guest has not, for EL2's timer
 //! interrupts that.
 
+use crate::console::line;
 use crate::cpu::{self, Cpu};
 use crate::system::{self, System};
 use crate::timer;
@@ -47,7 +48,9 @@ impl BoardWatchdog {
 pub fn start(system: &System) {
     if let Some(watchdog) = &system.watchdog {
         let seconds = watchdog.seconds;
-        log::info!("hypervisor: the board's watchdog runs, {seconds} s; every CPU must come by at EL2");
+        line(format_args!(
+            "hypervisor: the board's watchdog runs, {seconds} s; every CPU must come by at EL2"
+        ));
         watchdog.started.store(true, Ordering::Relaxed);
         watchdog.restart();
     }

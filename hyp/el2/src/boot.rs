@@ -6,6 +6,7 @@ pub mod power;
 mod report;
 mod start;
 
+use crate::console::line;
 use crate::cpu::{self, Cpu};
 use crate::entropy::{Pool, Random};
 use crate::memory::{self, stack_top};
@@ -29,7 +30,6 @@ use bulkhead_platform::gic::v3::{GicV3, Redistributor, find_redistributor};
 use bulkhead_platform::mini_uart::MINI_UART;
 use bulkhead_platform::pl011::PL011;
 use bulkhead_types::{CpuIndex, Hpa, PAGE_SIZE, Range};
-use log::{error, info};
 
 /// Where to speak when no tree says: the PL011 of QEMU's virt board. A guess that costs nothing, for
 /// without a tree the alternative is silence.
@@ -82,7 +82,7 @@ pub extern "C" fn start(tree: u64) -> ! {
         refuse_early(format_args!("the board's device tree is malformed"));
     };
     power::keep(outline);
-    info!("Bulkhead {}", env!("CARGO_PKG_VERSION"));
+    line(format_args!("Bulkhead {}", env!("CARGO_PKG_VERSION")));
     match boot(&outline, place) {
         Ok(system) => run(system),
         Err(refusal) => refuse(refusal),
@@ -101,7 +101,7 @@ fn boot(outline: &Outline<'_>, tree: Range<Hpa>) -> Result<&'static System, Refu
 
     let bundle = Bundle::parse(bundle_bytes, crc::best())?.lying_at(bundle_place.start());
     if bundle_bytes.len() >= 1 << 20 && bundle.is_slow_to_check() {
-        info!("bundle: {} MiB, with SHA hashes to check", bundle_bytes.len() >> 20);
+        line(format_args!("bundle: {} MiB, with SHA hashes to check", bundle_bytes.len() >> 20));
     }
     let taken = vec![
         (image, "the hypervisor's image"),
@@ -156,7 +156,10 @@ fn run(system: &'static System) -> ! {
         match system.cpus.iter().find(|cpu| partition.owns(cpu.index) && !cpu.is_online()) {
             None => partition.start_on_its_cpu(system),
             Some(cpu) => {
-                error!("{}: not started, because CPU {} is missing", partition.name, cpu.index);
+                line(format_args!(
+                    "error: {}: not started, because CPU {} is missing",
+                    partition.name, cpu.index
+                ));
                 partition.give_up();
             }
         }
@@ -167,18 +170,18 @@ fn run(system: &'static System) -> ! {
 
 /// Prints why nothing starts, and stops the board. For the time before there is a heap.
 fn refuse_early(sentence: core::fmt::Arguments<'_>) -> ! {
-    error!("{sentence}");
-    info!("refused: 1 error; nothing was started");
+    line(format_args!("error: {sentence}"));
+    line(format_args!("refused: 1 error; nothing was started"));
     panic::halt_board()
 }
 
 /// Prints why nothing starts, and stops the board.
 fn refuse(Refusal(sentences): Refusal) -> ! {
     for sentence in &sentences {
-        error!("{sentence}");
+        line(format_args!("error: {sentence}"));
     }
     let noun = if sentences.len() == 1 { "error" } else { "errors" };
-    info!("refused: {} {noun}; nothing was started", sentences.len());
+    line(format_args!("refused: {} {noun}; nothing was started", sentences.len()));
     panic::halt_board()
 }
 

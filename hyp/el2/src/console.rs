@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The board's serial port as everybody's console, and the hypervisor's log on it.
+//! The board's serial port as everybody's console.
 
 use crate::{alive, cpu, predictor, timer};
 use alloc::boxed::Box;
@@ -8,7 +8,7 @@ use bulkhead_machine::console::{Channel, Console, Input, Sink, Stamp};
 use bulkhead_platform::serial::{Model, Serial};
 use bulkhead_types::PartitionId;
 use core::fmt;
-use log::{Level, LevelFilter, Log, Metadata, Record};
+use core::sync::atomic::AtomicU8;
 use spin::Once;
 use spin::mutex::TicketMutex;
 
@@ -54,10 +54,19 @@ static PORT: TicketMutex<Port> = TicketMutex::new(Port { serial: None, console: 
 /// The port's model, and where its registers are.
 pub type Place = (&'static Model, usize);
 
+/// Of a partition that does wrong it is told only that it ends.
+pub const ERROR: u8 = 0;
+/// Warnings as well.
+pub const WARN: u8 = 1;
+/// Its registers as well.
+pub const INFO: u8 = 2;
+/// How much is told.
+pub static LEVEL: AtomicU8 = AtomicU8::new(INFO);
+
 /// Where the port is, for last words past a lock that is never let go.
 static PLACE: Once<Place> = Once::new();
 
-/// Starts the log on the port at `place`, which is mapped.
+/// Starts the console on the port at `place`, which is mapped.
 ///
 /// # Safety
 /// As for [`Serial::new`]; called once.
@@ -65,9 +74,6 @@ pub unsafe fn start(place: Place) {
     // SAFETY: the caller's promise.
     PORT.lock().serial = Some(unsafe { Serial::new(place.0, place.1) });
     PLACE.call_once(|| place);
-    // It can fail only if a logger is set already, and then there is one.
-    let _ = log::set_logger(&Logger);
-    log::set_max_level(LevelFilter::Info);
 }
 
 /// Gives every partition its channel, in order. Boot only.
@@ -176,23 +182,4 @@ pub fn drain() {
     if let Some(Port { serial: Some(serial), .. }) = PORT.try_lock().as_deref() {
         serial.drain();
     }
-}
-
-/// The log's way to the console.
-struct Logger;
-
-impl Log for Logger {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
-    }
-
-    fn log(&self, record: &Record<'_>) {
-        match record.level() {
-            Level::Error => line(format_args!("error: {}", record.args())),
-            Level::Warn => line(format_args!("warning: {}", record.args())),
-            _ => line(*record.args()),
-        }
-    }
-
-    fn flush(&self) {}
 }

@@ -5,7 +5,7 @@
 
 mod tables;
 
-use crate::console::{self, line};
+use crate::console::{self, ERROR, INFO, LEVEL, WARN, line};
 use crate::interrupts;
 use crate::partition::Partition;
 use crate::system::System;
@@ -13,7 +13,6 @@ use bulkhead_el2::life::Ending;
 use bulkhead_machine::console::HISTORY;
 use bulkhead_types::PartitionId;
 use core::sync::atomic::{AtomicU16, Ordering::Relaxed};
-use log::LevelFilter;
 
 /// Lines of another partition's console that are told again.
 const LINES: usize = 20;
@@ -88,11 +87,11 @@ fn ask(system: &System, partition: &Partition) {
 
 /// The next log level, around the end.
 fn level() {
-    let (next, what) = match log::max_level() {
-        LevelFilter::Info => (LevelFilter::Warn, "WARN and worse: no registers of a partition that crashes"),
-        LevelFilter::Warn => (LevelFilter::Error, "ERROR and worse: no warnings of partitions either"),
-        _ => (LevelFilter::Info, "INFO and worse: everything"),
+    let (next, what) = match LEVEL.load(Relaxed) {
+        INFO => (WARN, "WARN and worse: no registers of a partition that crashes"),
+        WARN => (ERROR, "ERROR and worse: no warnings of partitions either"),
+        _ => (INFO, "INFO and worse: everything"),
     };
-    log::set_max_level(next);
+    LEVEL.store(next, Relaxed);
     line(format_args!("monitor: the log tells {what}"));
 }

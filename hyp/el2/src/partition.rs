@@ -321,7 +321,7 @@ impl Partition {
         /// So many at once, and one more after so long.
         const BURST: u64 = 4;
         const PERIOD_MS: u64 = 10_000;
-        if log::max_level() < log::LevelFilter::Warn {
+        if console::LEVEL.load(Ordering::Relaxed) < console::WARN {
             return;
         }
         let admitted = self.limiter.lock().admit(timer::now(), BURST, timer::counts(PERIOD_MS));

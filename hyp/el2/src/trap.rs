@@ -22,6 +22,7 @@ use bulkhead_machine::syndrome::{Abort, Access, Exit, Syndrome, SystemAccess};
 use bulkhead_machine::sysreg::{self, Operation, Outcome};
 use bulkhead_platform::gic::InterruptController;
 use bulkhead_types::IntId;
+use core::sync::atomic::Ordering::Relaxed;
 
 /// HVC or SMC from AArch64.
 pub extern "C" fn call(frame: &mut Frame, esr: u64) {
@@ -209,7 +210,7 @@ pub fn tell(frame: &Frame, reason: core::fmt::Arguments<'_>, syndrome: Option<&S
     let partition = guest.partition;
     console::flush(partition.id);
     console::line(format_args!("{}: stopped: {reason} (vCPU {})", partition.name, guest.vcpu.id.0));
-    if partition.may_speak() && log::max_level() >= log::LevelFilter::Info {
+    if partition.may_speak() && console::LEVEL.load(Relaxed) >= console::INFO {
         dump::print(guest, frame, syndrome);
     }
 }

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What the console says while booting.
 
+use crate::console::line;
 use crate::memory;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use bulkhead_plan::board::{Board, Gic};
 use bulkhead_plan::plan::{Partition, Plan};
-use log::{info, warn};
 
 /// Describes the board and the partitions, one line each.
 pub fn describe(board: &Board, plan: &Plan) {
@@ -16,12 +16,17 @@ pub fn describe(board: &Board, plan: &Plan) {
         Gic::V2 { .. } => 2,
         Gic::V3 { .. } => 3,
     };
-    info!("board: {}, {} CPUs, {memory} MiB, GICv{gic}", board.model, board.cpus.len());
+    line(format_args!("board: {}, {} CPUs, {memory} MiB, GICv{gic}", board.model, board.cpus.len()));
     for warning in &plan.warnings {
-        warn!("{warning}");
+        line(format_args!("warning: {warning}"));
     }
     for (number, partition) in plan.partitions.iter().enumerate() {
-        info!("partition {} {}: {}", number.saturating_add(1), partition.name, summary(partition));
+        line(format_args!(
+            "partition {} {}: {}",
+            number.saturating_add(1),
+            partition.name,
+            summary(partition)
+        ));
     }
 }
 
@@ -41,12 +46,12 @@ fn summary(partition: &Partition) -> String {
 /// Says how much of the heap is used, now that everything is built.
 pub fn memory() {
     let (used, all) = memory::used();
-    info!(
+    line(format_args!(
         "hypervisor: heap {} of {} KiB used; tables audited, {} KiB image",
         used >> 10,
         all >> 10,
         image_kib()
-    );
+    ));
 }
 
 fn image_kib() -> u64 {

@@ -2,13 +2,13 @@
 //! Starting the other CPUs: by the firmware's CPU_ON, or by the spin table that they wait at.
 
 use super::entry;
+use crate::console::line;
 use crate::cpu::{self, Cpu};
 use crate::memory::Window;
 use crate::read_register;
 use crate::system::System;
 use bulkhead_plan::board::Start;
 use bulkhead_types::{Hpa, Range};
-use log::error;
 
 /// Starts every CPU but `this` that a partition owns. The others stay with the firmware.
 pub fn others(system: &'static System, this: &Cpu) {
@@ -27,14 +27,20 @@ fn start(system: &System, cpu: &Cpu) -> bool {
         Some(Start::SpinTable(at)) => {
             let released = release(at, address).is_some();
             if !released {
-                error!("CPU {} ({:?}): its spin table at {at} cannot be reached", cpu.index, cpu.mpidr);
+                line(format_args!(
+                    "error: CPU {} ({:?}): its spin table at {at} cannot be reached",
+                    cpu.index, cpu.mpidr
+                ));
             }
             released
         }
         Some(Start::Psci) | None => match system.firmware.cpu_on(cpu.mpidr, address, 0) {
             Ok(()) => true,
             Err(error) => {
-                error!("CPU {} ({:?}): the firmware refused to start it: {error}", cpu.index, cpu.mpidr);
+                line(format_args!(
+                    "error: CPU {} ({:?}): the firmware refused to start it: {error}",
+                    cpu.index, cpu.mpidr
+                ));
                 false
             }
         },
@@ -63,7 +69,10 @@ fn wait_for(cpu: &Cpu) {
     let end = read_register!("cntpct_el0").saturating_add(read_register!("cntfrq_el0").saturating_mul(10));
     while !cpu.is_online() {
         if read_register!("cntpct_el0") > end {
-            error!("CPU {} ({:?}): started, but it did not come up within ten seconds", cpu.index, cpu.mpidr);
+            line(format_args!(
+                "error: CPU {} ({:?}): started, but it did not come up within ten seconds",
+                cpu.index, cpu.mpidr
+            ));
             return;
         }
         core::hint::spin_loop();

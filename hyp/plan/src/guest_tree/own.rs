@@ -32,13 +32,23 @@ pub(crate) fn own(
     let tree = Tree::parse(blob, name).map_err(about)?;
     if overlay::is_overlay(&tree) {
         let mut tree = make(guest, warnings);
-        overlay::apply(&mut tree, blob, name).map_err(|problem| {
-            let rule = problem.rule.replace("the board's tree", "the tree of this guest");
-            about(problem.rule(rule))
-        })?;
+        overlay::apply(&mut tree, blob, name).map_err(|problem| about(of_this_guest(problem)))?;
         return Ok(flatten(&tree));
     }
     whole(guest, tree).map_err(about)
+}
+
+/// What is wrong with an overlay, said of the tree that this one lies on. No `str::replace`: that brings a search in
+/// linear time and a failure that prints its string, 5 KB.
+fn of_this_guest(problem: Problem) -> Problem {
+    const BOARD: &str = "the board's tree";
+    let rule = &*problem.rule;
+    let found = rule.as_bytes().windows(BOARD.len()).position(|part| part == BOARD.as_bytes());
+    let around = found.and_then(|at| Some((rule.get(..at)?, rule.get(at.checked_add(BOARD.len())?..)?)));
+    match around.map(|(before, after)| format!("{before}the tree of this guest{after}")) {
+        Some(rule) => problem.rule(rule),
+        None => problem,
+    }
 }
 
 /// A whole tree is used as it is; only `/chosen` is filled in.
