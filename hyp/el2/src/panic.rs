@@ -4,15 +4,18 @@
 
 use crate::console::last_words;
 use crate::vectors::Fault;
-use crate::{alive, cpu, read_register, system};
+use crate::{alive, cpu, predictor, read_register, system};
 use bulkhead_machine::syndrome::{Own, Syndrome};
 use bulkhead_plan::early::STACK_SIZE;
 use bulkhead_plan::partition::OnPanic;
 use core::panic::PanicInfo;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// Set by the CPU that panics first, so that a panic inside a panic stops at once.
-static PANICKING: AtomicBool = AtomicBool::new(false);
+/// MPIDR_EL1 of the CPU that panicked first, whose bit 31 is one (Arm ARM, MPIDR_EL1); zero before.
+static FIRST: AtomicU64 = AtomicU64::new(0);
+
+/// Set once that CPU panics again, while it tells why.
+static AGAIN: AtomicBool = AtomicBool::new(false);
 
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
@@ -65,10 +68,17 @@ pub extern "C" fn fault(kind: u64, registers: &Fault) -> ! {
     end_board()
 }
 
-/// The first panic goes on; any other stops its CPU. So does every other CPU as it takes the kick.
+/// The first panic goes on; that of any other CPU stops that one. So does every other CPU as it takes the kick. A panic of
+/// the first CPU while it tells why ends the board without another word, and one while it does that stops the CPU.
 fn begin() {
-    if PANICKING.swap(true, Ordering::Relaxed) {
-        halt_cpu();
+    let me = read_register!("mpidr_el1");
+    match FIRST.compare_exchange(0, me, Ordering::Relaxed, Ordering::Relaxed) {
+        Ok(_) => {}
+        Err(first) if first == me && !AGAIN.swap(true, Ordering::Relaxed) => {
+            predictor::cleanse();
+            end_board()
+        }
+        Err(_) => halt_cpu(),
     }
     if cpu::is_known() {
         let system = system::get();
@@ -80,7 +90,7 @@ fn begin() {
 
 /// Whether a CPU has panicked, so that all must stop.
 pub fn is_panicking() -> bool {
-    PANICKING.load(Ordering::Relaxed)
+    FIRST.load(Ordering::Relaxed) != 0
 }
 
 /// Prints on which CPU, and whose it is.

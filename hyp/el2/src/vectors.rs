@@ -270,18 +270,24 @@ return_from_all:
     str     x30, [sp, #152]
     return
 
-    // There is one emergency stack, for the first fault of all: the board stops for it. Another CPU's, or one
-    // while the report is made, only stops its CPU. Before translation is on, exclusives may not work (Arm ARM,
-    // B2.12.5), and the boot CPU is alone.
+    // There is one emergency stack, for the CPU that faults first: the board stops for it. If that one faults again, as it
+    // tells why, it starts over on the same stack, once; any other only stops. Before translation is on, exclusives may
+    // not work (Arm ARM, B2.12.5), and the boot CPU is alone.
 report_fault:
     mrs     x1, sctlr_el2
     tbz     x1, #0, 2f
-    adrp    x1, emergency_stack_free
-    add     x1, x1, :lo12:emergency_stack_free
-1:  ldaxr   w2, [x1]
-    cbz     w2, 3f
-    stxr    w2, wzr, [x1]
+    adrp    x1, emergency_stack_owner
+    add     x1, x1, :lo12:emergency_stack_owner
+    msr     far_el1, x3
+1:  mrs     x3, mpidr_el1               // not 0, for bit 31 is RES1
+    ldaxr   x2, [x1]
+    cbz     x2, 4f
+    cmp     x2, x3
+    b.ne    3f
+    mov     x3, #-1                     // nobody's: not a third time
+4:  stxr    w2, x3, [x1]
     cbnz    w2, 1b
+    mrs     x3, far_el1
 2:  adrp    x1, emergency_stack + {emergency_stack_size} - 256
     add     x1, x1, :lo12:emergency_stack + {emergency_stack_size} - 256
     mov     sp, x1
@@ -301,9 +307,9 @@ report_fault:
     b       3b
 
     .pushsection .data.emergency, "aw"
-    .balign 4
-emergency_stack_free:
-    .word   1
+    .balign 8
+emergency_stack_owner:
+    .quad   0
     .popsection
 
     // enter_guest(frame, entry, pstate, x0) -> !: a fresh start, with nothing of EL2's or of a former

@@ -23,6 +23,7 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "panic-and-reset", run: reset },
     Scenario { name: "panic-and-halt", run: halt },
     Scenario { name: "two-panics-at-once", run: two },
+    Scenario { name: "panic-within-a-panic", run: within },
     Scenario { name: "stack-overflow", run: stack_overflow },
 ];
 
@@ -144,6 +145,17 @@ fn two(lab: &mut Lab) -> Result<()> {
         &[r"^panic: synchronous exception at EL2: ELR 0x10 ", r"^  on CPU [01] of ", r"^  x28 \["],
     )?;
     ended(&mut machine, "^(panic|  from)")
+}
+
+/// What tells of a fault has one, too: nothing more is told, and the board does what the configuration says all the same.
+fn within(lab: &mut Lab) -> Result<()> {
+    let (mut machine, mut debugger) = start(lab, "")?;
+    let cpu = derail(lab, &mut debugger, CPUS)?;
+    let again = debugger.run_to(IMAGE + symbol(lab, "7console10last_words")?, &[cpu])?;
+    ensure!(again == cpu, "CPU {again} tells of it, not CPU {cpu}");
+    debugger.set_register(cpu, PC, NOWHERE)?;
+    debugger.let_run(CPUS)?;
+    ended(&mut machine, "^panic")
 }
 
 /// A function of the hypervisor's comes to the end of its stack: it faults on the guard page, and what called it is told.
