@@ -23,13 +23,14 @@ pub enum Ending {
     Stop = 4,
 }
 
-const STOPPED: u8 = 0;
-/// Being torn down, or built again, by the one who departed last.
-const ALONE: u8 = 0x10;
+/// Being built for the first time, or torn down, or built again by the one who departed last. It does not count as
+/// stopped: the board must not power off before everybody has started.
+const ALONE: u8 = 0;
+const STOPPED: u8 = 0x10;
 const RUNNING: u8 = 0x20;
 
-/// The life of one partition.
-#[derive(Debug)]
+/// The life of one partition. It begins as being built, by whoever calls [`Life::run`] or [`Life::stop`] next.
+#[derive(Debug, Default)]
 pub struct Life {
     /// [`STOPPED`], [`ALONE`], [`RUNNING`], or an [`Ending`] that not all CPUs have departed for.
     state: AtomicU8,
@@ -39,32 +40,11 @@ pub struct Life {
     unwanted: AtomicBool,
 }
 
-/// One CPU's part in it.
+/// One CPU's part in it: it is not present before the partition runs.
 #[derive(Debug, Default)]
 pub struct Presence(AtomicBool);
 
-impl Presence {
-    /// A CPU of a partition that has not started.
-    #[must_use]
-    pub fn new() -> Self {
-        Self(AtomicBool::new(false))
-    }
-}
-
-impl Default for Life {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl Life {
-    /// A partition that is being built, by whoever calls [`Life::run`] or [`Life::stop`] next. It does not
-    /// count as stopped: the board must not power off before everybody has started.
-    #[must_use]
-    pub fn new() -> Self {
-        Self { state: AtomicU8::new(ALONE), present: AtomicUsize::new(0), unwanted: AtomicBool::new(false) }
-    }
-
     /// Starts to run with these CPUs. Called by whoever is alone with the partition: at boot, or after
     /// an ending.
     pub fn run<'a>(&self, cpus: impl Iterator<Item = &'a Presence>) {
@@ -170,7 +150,7 @@ mod tests {
 
     #[test]
     fn the_last_to_depart_finishes() {
-        let (life, cpus) = (Life::new(), [Presence::new(), Presence::new()]);
+        let (life, cpus) = (Life::default(), [Presence::default(), Presence::default()]);
         assert!(!life.is_stopped(), "it has yet to start");
         life.run(cpus.iter());
         assert_eq!(life.depart(&cpus[0]), None, "nobody departs from a running partition");
@@ -190,7 +170,7 @@ mod tests {
     #[test]
     fn each_ending_is_finished_once_and_alone() {
         const ROUNDS: u32 = 2_000;
-        let life = Life::new();
+        let life = Life::default();
         let cpus: [Presence; 4] = Default::default();
         let (running, finished) = (AtomicUsize::new(0), AtomicU32::new(0));
         life.run(cpus.iter());

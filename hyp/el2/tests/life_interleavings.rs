@@ -38,8 +38,8 @@ fn look(partition: &Partition, cpu: usize, ending: Option<Ending>) -> u32 {
 fn who_finishes_is_alone() {
     loom::model(|| {
         let partition = Arc::new(Partition {
-            life: Life::new(),
-            cpus: [Presence::new(), Presence::new()],
+            life: Life::default(),
+            cpus: [Presence::default(), Presence::default()],
             memory: UnsafeCell::new(()),
         });
         partition.life.run(partition.cpus.iter());
@@ -58,7 +58,7 @@ fn who_finishes_is_alone() {
 #[test]
 fn a_wish_to_stop_is_not_lost() {
     loom::model(|| {
-        let partition = Arc::new((Life::new(), [Presence::new()]));
+        let partition = Arc::new((Life::default(), [Presence::default()]));
         partition.0.run(partition.1.iter());
         let look = |partition: &(Life, [Presence; 1])| {
             let (life, cpus) = partition;

@@ -2,7 +2,7 @@
 //! HVC and SMC: any calls from any of a partition's CPUs, which start and stop by them.
 
 use crate::Input;
-use bulkhead_machine::psci::{Cpus, Entry, Power, PowerState, TurnOnError};
+use bulkhead_machine::psci::{Cpus, Entry, ErrorCode, Power, PowerState};
 use bulkhead_machine::smccc::{self, Call, Context, NoEntropy, Outcome, Told};
 use bulkhead_types::{Ipa, Mpidr, VcpuId};
 
@@ -25,7 +25,7 @@ impl Cpus for Partition {
     fn state(&self, vcpu: VcpuId) -> PowerState {
         self.power[usize::from(vcpu.0)].state()
     }
-    fn try_turn_on(&self, vcpu: VcpuId, entry: Entry) -> Result<(), TurnOnError> {
+    fn try_turn_on(&self, vcpu: VcpuId, entry: Entry) -> Result<(), ErrorCode> {
         assert!(RAM.contains(&entry.address.0) && entry.address.0.is_multiple_of(4), "{entry:x?}");
         self.power[usize::from(vcpu.0)].try_turn_on(entry)
     }
@@ -36,7 +36,7 @@ impl Cpus for Partition {
 
 pub fn fuzz(data: &[u8]) {
     let mut input = Input(data);
-    let partition = Partition { power: std::array::from_fn(|_| Power::new()) };
+    let partition = Partition { power: std::array::from_fn(|_| Power::default()) };
     let turn_on = |cpu: usize| {
         let entry = Entry { address: Ipa(RAM.start), context: 0 };
         let _ = partition.power[cpu].try_turn_on(entry);

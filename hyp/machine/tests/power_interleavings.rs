@@ -4,7 +4,7 @@
 
 #![cfg(feature = "loom")]
 
-use bulkhead_machine::psci::{Entry, Power, PowerState, TurnOnError};
+use bulkhead_machine::psci::{Entry, ErrorCode, Power, PowerState};
 use bulkhead_types::Ipa;
 use loom::sync::Arc;
 use loom::thread;
@@ -17,7 +17,7 @@ fn entry(caller: u64) -> Entry {
 #[test]
 fn one_of_two_turns_it_on() {
     loom::model(|| {
-        let power = Arc::new(Power::new());
+        let power = Arc::new(Power::default());
         let callers = [1, 2].map(|caller| {
             let power = power.clone();
             thread::spawn(move || power.try_turn_on(entry(caller)).map(|()| caller))
@@ -29,7 +29,7 @@ fn one_of_two_turns_it_on() {
         let winner = results.iter().find_map(|result| result.ok()).expect("one succeeds");
         assert_eq!(taken, entry(winner));
         let loser = results.iter().filter_map(|result| result.err()).collect::<Vec<_>>();
-        assert!(matches!(loser[..], [TurnOnError::AlreadyOn | TurnOnError::OnPending]), "{results:?}");
+        assert!(matches!(loser[..], [ErrorCode::AlreadyOn | ErrorCode::OnPending]), "{results:?}");
         assert_eq!((power.state(), power.take_entry()), (PowerState::On, None));
     });
 }
@@ -38,7 +38,7 @@ fn one_of_two_turns_it_on() {
 #[test]
 fn off_and_on_again() {
     loom::model(|| {
-        let power = Arc::new(Power::new());
+        let power = Arc::new(Power::default());
         power.try_turn_on(entry(1)).expect("it is off");
         let other = power.clone();
         let caller = thread::spawn(move || other.try_turn_on(entry(2)).is_ok());

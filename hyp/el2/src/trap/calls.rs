@@ -7,7 +7,7 @@ use crate::vectors::Frame;
 use crate::{interrupts, read_register, world};
 use bulkhead_el2::life::Ending;
 use bulkhead_machine::gic::ListRegister;
-use bulkhead_machine::psci::{Cpus, Entry, PowerState, TurnOnError, Wake};
+use bulkhead_machine::psci::{Cpus, Entry, ErrorCode, PowerState, Wake};
 use bulkhead_machine::smccc::{Call, Context, Outcome, constant, handle};
 use bulkhead_platform::gic::Controller;
 use bulkhead_types::{Ipa, Mpidr, VcpuId};
@@ -33,8 +33,8 @@ impl Cpus for Guest {
         self.partition.vcpus.get(usize::from(vcpu.0)).map_or(PowerState::Off, |vcpu| vcpu.power.state())
     }
 
-    fn try_turn_on(&self, vcpu: VcpuId, entry: Entry) -> Result<(), TurnOnError> {
-        let vcpu = self.partition.vcpus.get(usize::from(vcpu.0)).ok_or(TurnOnError::AlreadyOn)?;
+    fn try_turn_on(&self, vcpu: VcpuId, entry: Entry) -> Result<(), ErrorCode> {
+        let vcpu = self.partition.vcpus.get(usize::from(vcpu.0)).ok_or(ErrorCode::AlreadyOn)?;
         vcpu.power.try_turn_on(entry)
     }
 

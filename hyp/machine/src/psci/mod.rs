@@ -9,7 +9,7 @@ mod power;
 #[cfg(test)]
 mod tests;
 
-pub use power::{Entry, Power, PowerState, TurnOnError};
+pub use power::{Entry, Power, PowerState};
 
 use bulkhead_types::{Ipa, Mpidr, VcpuId};
 
@@ -18,30 +18,27 @@ use crate::smccc::{Call, Outcome};
 /// PSCI 1.1.
 pub const VERSION: u32 = 1 << 16 | 1;
 
-/// Function IDs (DEN 0022). Bit 30 is set in those with 64-bit arguments.
+/// Function IDs (DEN 0022), of those with 64-bit arguments the 32-bit form: [`WIDE`] makes the other.
 pub mod function {
     #![expect(missing_docs, reason = "each is named as in the specification")]
     pub const PSCI_VERSION: u32 = 0x8400_0000;
-    pub const CPU_SUSPEND_32: u32 = 0x8400_0001;
-    pub const CPU_SUSPEND_64: u32 = 0xc400_0001;
+    pub const CPU_SUSPEND: u32 = 0x8400_0001;
     pub const CPU_OFF: u32 = 0x8400_0002;
-    pub const CPU_ON_32: u32 = 0x8400_0003;
-    pub const CPU_ON_64: u32 = 0xc400_0003;
-    pub const AFFINITY_INFO_32: u32 = 0x8400_0004;
-    pub const AFFINITY_INFO_64: u32 = 0xc400_0004;
+    pub const CPU_ON: u32 = 0x8400_0003;
+    pub const AFFINITY_INFO: u32 = 0x8400_0004;
     pub const MIGRATE_INFO_TYPE: u32 = 0x8400_0006;
     pub const SYSTEM_OFF: u32 = 0x8400_0008;
     pub const SYSTEM_RESET: u32 = 0x8400_0009;
     pub const PSCI_FEATURES: u32 = 0x8400_000a;
     pub const CPU_FREEZE: u32 = 0x8400_000b;
-    pub const CPU_DEFAULT_SUSPEND_32: u32 = 0x8400_000c;
-    pub const CPU_DEFAULT_SUSPEND_64: u32 = 0xc400_000c;
-    pub const NODE_HW_STATE_32: u32 = 0x8400_000d;
-    pub const NODE_HW_STATE_64: u32 = 0xc400_000d;
-    pub const SYSTEM_SUSPEND_32: u32 = 0x8400_000e;
-    pub const SYSTEM_SUSPEND_64: u32 = 0xc400_000e;
+    pub const CPU_DEFAULT_SUSPEND: u32 = 0x8400_000c;
+    pub const NODE_HW_STATE: u32 = 0x8400_000d;
+    pub const SYSTEM_SUSPEND: u32 = 0x8400_000e;
 }
 use function::*;
+
+/// Bit 30 of a function ID: the arguments are 64 bits wide (DEN 0028).
+pub const WIDE: u32 = 1 << 30;
 
 /// Return codes (DEN 0022).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,8 +89,8 @@ pub trait Cpus {
     ///
     /// # Errors
     ///
-    /// If it is not off.
-    fn try_turn_on(&self, vcpu: VcpuId, entry: Entry) -> Result<(), TurnOnError>;
+    /// [`ErrorCode::AlreadyOn`] or [`ErrorCode::OnPending`] if it is not off.
+    fn try_turn_on(&self, vcpu: VcpuId, entry: Entry) -> Result<(), ErrorCode>;
     /// Whether the guest has memory at this address.
     fn has_memory(&self, address: Ipa) -> bool;
 }
@@ -107,28 +104,12 @@ pub trait Cpus {
 /// - MEM_PROTECT, MEM_PROTECT_CHECK_RANGE: memory is another partition's never, reset or not.
 #[must_use]
 pub const fn is_implemented(function: u32) -> bool {
-    matches!(
-        function,
-        PSCI_VERSION
-            | CPU_SUSPEND_32
-            | CPU_SUSPEND_64
-            | CPU_OFF
-            | CPU_ON_32
-            | CPU_ON_64
-            | AFFINITY_INFO_32
-            | AFFINITY_INFO_64
-            | MIGRATE_INFO_TYPE
-            | SYSTEM_OFF
-            | SYSTEM_RESET
-            | PSCI_FEATURES
-            | CPU_FREEZE
-            | CPU_DEFAULT_SUSPEND_32
-            | CPU_DEFAULT_SUSPEND_64
-            | NODE_HW_STATE_32
-            | NODE_HW_STATE_64
-            | SYSTEM_SUSPEND_32
-            | SYSTEM_SUSPEND_64
-    )
+    match function & !WIDE {
+        CPU_SUSPEND | CPU_ON | AFFINITY_INFO | CPU_DEFAULT_SUSPEND | NODE_HW_STATE | SYSTEM_SUSPEND => true,
+        PSCI_VERSION | CPU_OFF | MIGRATE_INFO_TYPE | SYSTEM_OFF | SYSTEM_RESET | PSCI_FEATURES
+        | CPU_FREEZE => function & WIDE == 0,
+        _ => false,
+    }
 }
 
 /// No Trusted OS, or one that need not migrate (MIGRATE_INFO_TYPE).
@@ -137,19 +118,18 @@ const MIGRATION_NOT_REQUIRED: u64 = 2;
 /// Answers a call of vCPU `caller` in the PSCI range.
 pub fn handle(call: &Call, caller: VcpuId, cpus: &impl Cpus) -> Outcome {
     let [first, second, third] = call.arguments_by_width();
-    let result = match call.function {
+    let result = match call.function & !WIDE {
+        _ if !is_implemented(call.function) => Err(ErrorCode::NotSupported),
         PSCI_VERSION => Ok(Outcome::Return(VERSION as u64)),
         PSCI_FEATURES => features(first as u32),
-        CPU_ON_32 | CPU_ON_64 => cpu_on(cpus, first, second, third),
+        CPU_ON => cpu_on(cpus, first, second, third),
         // A frozen CPU differs in that interrupts may still be targeted at it: they wait in either case.
         CPU_OFF | CPU_FREEZE => Ok(Outcome::CpuOff),
-        CPU_SUSPEND_32 | CPU_SUSPEND_64 => cpu_suspend(cpus, first as u32, second, third),
-        CPU_DEFAULT_SUSPEND_32 | CPU_DEFAULT_SUSPEND_64 => {
-            entry(cpus, first, second).map(|entry| Outcome::Suspend(Wake::Enter(entry)))
-        }
-        SYSTEM_SUSPEND_32 | SYSTEM_SUSPEND_64 => system_suspend(cpus, caller, first, second),
-        NODE_HW_STATE_32 | NODE_HW_STATE_64 => node_hw_state(cpus, first, second as u32),
-        AFFINITY_INFO_32 | AFFINITY_INFO_64 => affinity_info(cpus, first, second as u32),
+        CPU_SUSPEND => cpu_suspend(cpus, first as u32, second, third),
+        CPU_DEFAULT_SUSPEND => suspend(cpus, first, second),
+        SYSTEM_SUSPEND => system_suspend(cpus, caller, first, second),
+        NODE_HW_STATE => node_hw_state(cpus, first, second as u32),
+        AFFINITY_INFO => affinity_info(cpus, first, second as u32),
         MIGRATE_INFO_TYPE => Ok(Outcome::Return(MIGRATION_NOT_REQUIRED)),
         SYSTEM_OFF => Ok(Outcome::SystemOff),
         SYSTEM_RESET => Ok(Outcome::SystemReset),
@@ -186,12 +166,7 @@ fn cpu_on(cpus: &impl Cpus, target: u64, address: u64, context: u64) -> Result<O
         PowerState::OnPending => return Err(ErrorCode::OnPending),
         PowerState::Off => {}
     }
-    let entry = entry(cpus, address, context)?;
-    match cpus.try_turn_on(target, entry) {
-        Ok(()) => Ok(Outcome::Started(target)),
-        Err(TurnOnError::AlreadyOn) => Err(ErrorCode::AlreadyOn),
-        Err(TurnOnError::OnPending) => Err(ErrorCode::OnPending),
-    }
+    cpus.try_turn_on(target, entry(cpus, address, context)?).map(|()| Outcome::Started(target))
 }
 
 /// An entry point must be an A64 instruction in the guest's memory.
@@ -202,6 +177,11 @@ fn entry(cpus: &impl Cpus, address: u64, context: u64) -> Result<Entry, ErrorCod
     } else {
         Err(ErrorCode::InvalidAddress)
     }
+}
+
+/// Waits, and goes on at this entry.
+fn suspend(cpus: &impl Cpus, address: u64, context: u64) -> Result<Outcome, ErrorCode> {
+    entry(cpus, address, context).map(|entry| Outcome::Suspend(Wake::Enter(entry)))
 }
 
 /// CPU_SUSPEND, power_state in the original format: power level 25:24, type 16, state ID 15:0.
@@ -215,7 +195,7 @@ fn cpu_suspend(cpus: &impl Cpus, power_state: u32, address: u64, context: u64) -
     if power_state & POWER_DOWN == 0 {
         return Ok(Outcome::Suspend(Wake::Return));
     }
-    entry(cpus, address, context).map(|entry| Outcome::Suspend(Wake::Enter(entry)))
+    suspend(cpus, address, context)
 }
 
 /// SYSTEM_SUSPEND: the caller must be the last CPU that is on.
@@ -225,11 +205,11 @@ fn system_suspend(
     address: u64,
     context: u64,
 ) -> Result<Outcome, ErrorCode> {
-    let entry = entry(cpus, address, context)?;
+    let outcome = suspend(cpus, address, context)?;
     // Only a CPU that is on can turn another on: once all others are off they stay so.
     let others_off =
         (0..cpus.count()).map(VcpuId).all(|vcpu| vcpu == caller || cpus.state(vcpu) == PowerState::Off);
-    if others_off { Ok(Outcome::Suspend(Wake::Enter(entry))) } else { Err(ErrorCode::Denied) }
+    if others_off { Ok(outcome) } else { Err(ErrorCode::Denied) }
 }
 
 /// AFFINITY_INFO: of all vCPUs below the node that `target` and `lowest_level` name, on if any is.

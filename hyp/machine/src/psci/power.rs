@@ -4,6 +4,7 @@
 #[cfg(not(feature = "loom"))]
 use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
+use super::ErrorCode;
 use bulkhead_types::Ipa;
 #[cfg(feature = "loom")]
 use loom::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -28,15 +29,6 @@ pub enum PowerState {
     OnPending,
 }
 
-/// Why a vCPU could not be turned on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TurnOnError {
-    /// It is on.
-    AlreadyOn,
-    /// Somebody else has turned it on, and it has not yet entered.
-    OnPending,
-}
-
 const OFF: u8 = 0;
 /// One caller of `try_turn_on` is writing the entry.
 const CLAIMED: u8 = 1;
@@ -52,8 +44,8 @@ const ON: u8 = 3;
 ///   +------------------------------- turn_off -------------------------+
 /// ```
 ///
-/// `try_turn_on` may be called from anywhere; `take_entry` and `turn_off` by the vCPU's own CPU alone.
-#[derive(Debug)]
+/// It begins as off. `try_turn_on` may be called from anywhere; `take_entry` and `turn_off` by the vCPU's own CPU alone.
+#[derive(Debug, Default)]
 pub struct Power {
     state: AtomicU8,
     address: AtomicU64,
@@ -61,19 +53,13 @@ pub struct Power {
 }
 
 impl Power {
-    /// A vCPU that is off.
-    #[must_use]
-    pub fn new() -> Self {
-        Self { state: AtomicU8::new(OFF), address: AtomicU64::new(0), context: AtomicU64::new(0) }
-    }
-
     /// Has the vCPU start at `entry`. Exactly one of several callers at once succeeds; the vCPU's CPU must
     /// then be told to look.
     ///
     /// # Errors
     ///
-    /// If the vCPU is not off.
-    pub fn try_turn_on(&self, entry: Entry) -> Result<(), TurnOnError> {
+    /// [`ErrorCode::AlreadyOn`] or [`ErrorCode::OnPending`] if the vCPU is not off.
+    pub fn try_turn_on(&self, entry: Entry) -> Result<(), ErrorCode> {
         // Acquire: the entry is written after the last run's CPU has read its own.
         match self.state.compare_exchange(OFF, CLAIMED, Ordering::Acquire, Ordering::Relaxed) {
             Ok(_) => {
@@ -83,8 +69,8 @@ impl Power {
                 self.state.store(ON_PENDING, Ordering::Release);
                 Ok(())
             }
-            Err(ON) => Err(TurnOnError::AlreadyOn),
-            Err(_) => Err(TurnOnError::OnPending),
+            Err(ON) => Err(ErrorCode::AlreadyOn),
+            Err(_) => Err(ErrorCode::OnPending),
         }
     }
 
@@ -114,11 +100,5 @@ impl Power {
             ON => PowerState::On,
             _ => PowerState::OnPending,
         }
-    }
-}
-
-impl Default for Power {
-    fn default() -> Self {
-        Self::new()
     }
 }

@@ -19,7 +19,7 @@ const ENTRY: u64 = 0x4008_0000;
 impl Partition {
     /// CPU 0 is on, the others are off.
     fn new() -> Self {
-        let partition = Self { power: AFFINITIES.iter().map(|_| Power::new()).collect() };
+        let partition = Self { power: AFFINITIES.iter().map(|_| Power::default()).collect() };
         partition.turn_on(0);
         partition
     }
@@ -52,7 +52,7 @@ impl Cpus for Partition {
     fn state(&self, vcpu: VcpuId) -> PowerState {
         self.power[usize::from(vcpu.0)].state()
     }
-    fn try_turn_on(&self, vcpu: VcpuId, entry: Entry) -> Result<(), TurnOnError> {
+    fn try_turn_on(&self, vcpu: VcpuId, entry: Entry) -> Result<(), ErrorCode> {
         self.power[usize::from(vcpu.0)].try_turn_on(entry)
     }
     fn has_memory(&self, address: Ipa) -> bool {
@@ -62,7 +62,7 @@ impl Cpus for Partition {
 
 #[test]
 fn cpu_on_starts_a_cpu_at_its_entry() {
-    for (function, context) in [(CPU_ON_64, 0x1_0000_0007), (CPU_ON_32, 0x7)] {
+    for (function, context) in [(CPU_ON | WIDE, 0x1_0000_0007), (CPU_ON, 0x7)] {
         let partition = Partition::new();
         assert_eq!(partition.call(function, [0x100, ENTRY, 0x1_0000_0007]), Outcome::Started(VcpuId(2)));
         assert_eq!(partition.power[2].take_entry(), Some(Entry { address: Ipa(ENTRY), context }));
@@ -74,11 +74,11 @@ fn cpu_on_starts_a_cpu_at_its_entry() {
 fn cpu_on_refuses_a_target_that_is_not_there() {
     let partition = Partition::new();
     for target in [2, 0x200, 0x102, 1 << 32, 0xff_00ff_ffff] {
-        partition.error(CPU_ON_64, [target, ENTRY, 0], ErrorCode::InvalidParameters);
+        partition.error(CPU_ON | WIDE, [target, ENTRY, 0], ErrorCode::InvalidParameters);
     }
     // MPIDR_EL1 as it reads: bit 31 is RES1, and MT and U are not affinity.
     for bit in [24, 30, 31, 40, 63] {
-        partition.error(CPU_ON_64, [1 | 1 << bit, ENTRY, 0], ErrorCode::InvalidParameters);
+        partition.error(CPU_ON | WIDE, [1 | 1 << bit, ENTRY, 0], ErrorCode::InvalidParameters);
     }
     assert!(
         AFFINITIES
@@ -93,27 +93,27 @@ fn cpu_on_refuses_a_target_that_is_not_there() {
 fn the_32_bit_cpu_on_sees_32_bits() {
     let partition = Partition::new();
     // The upper halves are not arguments: the target is 1, the entry ENTRY.
-    let outcome = partition.call(CPU_ON_32, [0xdead_0000_0000_0001, 0xbeef_0000_0000_0000 | ENTRY, 0]);
+    let outcome = partition.call(CPU_ON, [0xdead_0000_0000_0001, 0xbeef_0000_0000_0000 | ENTRY, 0]);
     assert_eq!(outcome, Outcome::Started(VcpuId(1)));
 }
 
 #[test]
 fn cpu_on_of_a_cpu_that_is_on() {
     let partition = Partition::new();
-    partition.error(CPU_ON_64, [0, ENTRY, 0], ErrorCode::AlreadyOn);
-    assert_eq!(partition.call(CPU_ON_64, [1, ENTRY, 0]), Outcome::Started(VcpuId(1)));
-    partition.error(CPU_ON_64, [1, ENTRY, 0], ErrorCode::OnPending);
+    partition.error(CPU_ON | WIDE, [0, ENTRY, 0], ErrorCode::AlreadyOn);
+    assert_eq!(partition.call(CPU_ON | WIDE, [1, ENTRY, 0]), Outcome::Started(VcpuId(1)));
+    partition.error(CPU_ON | WIDE, [1, ENTRY, 0], ErrorCode::OnPending);
     let _ = partition.power[1].take_entry();
-    partition.error(CPU_ON_64, [1, ENTRY, 0], ErrorCode::AlreadyOn);
+    partition.error(CPU_ON | WIDE, [1, ENTRY, 0], ErrorCode::AlreadyOn);
     partition.power[1].turn_off();
-    assert_eq!(partition.call(CPU_ON_64, [1, ENTRY, 0]), Outcome::Started(VcpuId(1)));
+    assert_eq!(partition.call(CPU_ON | WIDE, [1, ENTRY, 0]), Outcome::Started(VcpuId(1)));
 }
 
 #[test]
 fn cpu_on_refuses_an_entry_outside_memory_or_between_instructions() {
     let partition = Partition::new();
     for entry in [0, 0x0900_0000, 0x4800_0000, u64::MAX, ENTRY + 1, ENTRY + 2, 1 << 63 | ENTRY] {
-        partition.error(CPU_ON_64, [1, entry, 0], ErrorCode::InvalidAddress);
+        partition.error(CPU_ON | WIDE, [1, entry, 0], ErrorCode::InvalidAddress);
         assert_eq!(partition.state(VcpuId(1)), PowerState::Off);
     }
 }
@@ -121,10 +121,10 @@ fn cpu_on_refuses_an_entry_outside_memory_or_between_instructions() {
 #[test]
 fn affinity_info_tells_the_truth() {
     let partition = Partition::new();
-    let info = |target, level| partition.call(AFFINITY_INFO_64, [target, level, 0]);
+    let info = |target, level| partition.call(AFFINITY_INFO | WIDE, [target, level, 0]);
     assert_eq!(info(0, 0), Outcome::Return(0));
     assert_eq!(info(1, 0), Outcome::Return(1));
-    assert_eq!(partition.call(CPU_ON_64, [1, ENTRY, 0]), Outcome::Started(VcpuId(1)));
+    assert_eq!(partition.call(CPU_ON | WIDE, [1, ENTRY, 0]), Outcome::Started(VcpuId(1)));
     assert_eq!(info(1, 0), Outcome::Return(2));
     let _ = partition.power[1].take_entry();
     assert_eq!(info(1, 0), Outcome::Return(0));
@@ -135,17 +135,17 @@ fn affinity_info_tells_the_truth() {
 #[test]
 fn affinity_info_of_a_cluster_is_on_if_any_cpu_is() {
     let partition = Partition::new();
-    let info = |target, level| partition.call(AFFINITY_INFO_64, [target, level, 0]);
+    let info = |target, level| partition.call(AFFINITY_INFO | WIDE, [target, level, 0]);
     // Cluster 0 has CPU 0; the affinity below the level does not count.
     assert_eq!(info(0x01, 1), Outcome::Return(0));
     assert_eq!(info(0x100, 1), Outcome::Return(1));
-    assert_eq!(partition.call(CPU_ON_64, [0x101, ENTRY, 0]), Outcome::Started(VcpuId(3)));
+    assert_eq!(partition.call(CPU_ON | WIDE, [0x101, ENTRY, 0]), Outcome::Started(VcpuId(3)));
     assert_eq!(info(0x1ff, 1), Outcome::Return(2));
     assert_eq!(info(0, 3), Outcome::Return(0));
-    partition.error(AFFINITY_INFO_64, [0x200, 1, 0], ErrorCode::InvalidParameters);
-    partition.error(AFFINITY_INFO_64, [0, 4, 0], ErrorCode::InvalidParameters);
-    partition.error(AFFINITY_INFO_64, [7, 0, 0], ErrorCode::InvalidParameters);
-    partition.error(AFFINITY_INFO_64, [1 << 31, 0, 0], ErrorCode::InvalidParameters);
+    partition.error(AFFINITY_INFO | WIDE, [0x200, 1, 0], ErrorCode::InvalidParameters);
+    partition.error(AFFINITY_INFO | WIDE, [0, 4, 0], ErrorCode::InvalidParameters);
+    partition.error(AFFINITY_INFO | WIDE, [7, 0, 0], ErrorCode::InvalidParameters);
+    partition.error(AFFINITY_INFO | WIDE, [1 << 31, 0, 0], ErrorCode::InvalidParameters);
 }
 
 #[test]
@@ -160,28 +160,34 @@ fn off_and_reset_are_the_partitions() {
 fn suspend_waits_or_powers_down() {
     let partition = Partition::new();
     let entry = Entry { address: Ipa(ENTRY), context: 9 };
-    assert_eq!(partition.call(CPU_SUSPEND_64, [0, 0, 0]), Outcome::Suspend(Wake::Return));
-    assert_eq!(partition.call(CPU_SUSPEND_64, [0xffff, 0, 0]), Outcome::Suspend(Wake::Return));
-    assert_eq!(partition.call(CPU_SUSPEND_64, [0x1_0000, ENTRY, 9]), Outcome::Suspend(Wake::Enter(entry)));
-    partition.error(CPU_SUSPEND_64, [0x1_0000, 0, 0], ErrorCode::InvalidAddress);
+    assert_eq!(partition.call(CPU_SUSPEND | WIDE, [0, 0, 0]), Outcome::Suspend(Wake::Return));
+    assert_eq!(partition.call(CPU_SUSPEND | WIDE, [0xffff, 0, 0]), Outcome::Suspend(Wake::Return));
+    assert_eq!(
+        partition.call(CPU_SUSPEND | WIDE, [0x1_0000, ENTRY, 9]),
+        Outcome::Suspend(Wake::Enter(entry))
+    );
+    partition.error(CPU_SUSPEND | WIDE, [0x1_0000, 0, 0], ErrorCode::InvalidAddress);
     // A deeper power level, and reserved bits.
     for state in [1 << 24, 1 << 17, 1 << 30, 1 << 31] {
-        partition.error(CPU_SUSPEND_64, [state, ENTRY, 0], ErrorCode::InvalidParameters);
+        partition.error(CPU_SUSPEND | WIDE, [state, ENTRY, 0], ErrorCode::InvalidParameters);
     }
-    assert_eq!(partition.call(CPU_DEFAULT_SUSPEND_64, [ENTRY, 9, 0]), Outcome::Suspend(Wake::Enter(entry)));
-    partition.error(CPU_DEFAULT_SUSPEND_64, [1, 9, 0], ErrorCode::InvalidAddress);
+    assert_eq!(
+        partition.call(CPU_DEFAULT_SUSPEND | WIDE, [ENTRY, 9, 0]),
+        Outcome::Suspend(Wake::Enter(entry))
+    );
+    partition.error(CPU_DEFAULT_SUSPEND | WIDE, [1, 9, 0], ErrorCode::InvalidAddress);
 }
 
 #[test]
 fn system_suspend_is_the_last_cpus_to_ask() {
     let partition = Partition::new();
     let entry = Entry { address: Ipa(ENTRY), context: 9 };
-    assert_eq!(partition.call(SYSTEM_SUSPEND_64, [ENTRY, 9, 0]), Outcome::Suspend(Wake::Enter(entry)));
-    partition.error(SYSTEM_SUSPEND_64, [3, 9, 0], ErrorCode::InvalidAddress);
-    assert_eq!(partition.call(CPU_ON_64, [1, ENTRY, 0]), Outcome::Started(VcpuId(1)));
-    partition.error(SYSTEM_SUSPEND_64, [ENTRY, 9, 0], ErrorCode::Denied);
+    assert_eq!(partition.call(SYSTEM_SUSPEND | WIDE, [ENTRY, 9, 0]), Outcome::Suspend(Wake::Enter(entry)));
+    partition.error(SYSTEM_SUSPEND | WIDE, [3, 9, 0], ErrorCode::InvalidAddress);
+    assert_eq!(partition.call(CPU_ON | WIDE, [1, ENTRY, 0]), Outcome::Started(VcpuId(1)));
+    partition.error(SYSTEM_SUSPEND | WIDE, [ENTRY, 9, 0], ErrorCode::Denied);
     let _ = partition.power[1].take_entry();
-    partition.error(SYSTEM_SUSPEND_64, [ENTRY, 9, 0], ErrorCode::Denied);
+    partition.error(SYSTEM_SUSPEND | WIDE, [ENTRY, 9, 0], ErrorCode::Denied);
 }
 
 #[test]
@@ -189,13 +195,13 @@ fn a_frozen_cpu_is_off_until_it_is_turned_on() {
     let partition = Partition::new();
     assert_eq!(partition.call(CPU_FREEZE, [0; 3]), Outcome::CpuOff);
     partition.power[0].turn_off();
-    assert_eq!(partition.call(AFFINITY_INFO_64, [0, 0, 0]), Outcome::Return(1));
+    assert_eq!(partition.call(AFFINITY_INFO | WIDE, [0, 0, 0]), Outcome::Return(1));
 }
 
 #[test]
 fn node_hw_state_is_of_a_cpu() {
     let partition = Partition::new();
-    for (on, off) in [(NODE_HW_STATE_32, NODE_HW_STATE_64), (NODE_HW_STATE_64, NODE_HW_STATE_32)] {
+    for (on, off) in [(NODE_HW_STATE, NODE_HW_STATE | WIDE), (NODE_HW_STATE | WIDE, NODE_HW_STATE)] {
         assert_eq!(partition.call(on, [0, 0, 0]), Outcome::Return(0));
         assert_eq!(partition.call(off, [1, 0, 0]), Outcome::Return(1));
         // There is no power level above the CPU, and no other CPU.
@@ -208,8 +214,8 @@ fn node_hw_state_is_of_a_cpu() {
 /// Every 32-bit call sees the lower halves of its arguments, and no more.
 #[test]
 fn thirty_two_bit_calls_see_thirty_two_bits() {
-    let functions = [CPU_ON_32, CPU_SUSPEND_32, AFFINITY_INFO_32, NODE_HW_STATE_32];
-    let entries = [CPU_DEFAULT_SUSPEND_32, SYSTEM_SUSPEND_32];
+    let functions = [CPU_ON, CPU_SUSPEND, AFFINITY_INFO, NODE_HW_STATE];
+    let entries = [CPU_DEFAULT_SUSPEND, SYSTEM_SUSPEND];
     let all = functions.map(|function| (function, [1, ENTRY, 7]));
     for (function, arguments) in all.into_iter().chain(entries.map(|function| (function, [ENTRY, 7, 0]))) {
         let clean = Partition::new().call(function, arguments);
@@ -251,7 +257,7 @@ fn features_says_what_is_there_and_nothing_else_is() {
 #[test]
 fn of_two_that_turn_a_cpu_on_at_once_one_does() {
     const ROUNDS: u64 = 2000;
-    let power = Power::new();
+    let power = Power::default();
     let starts = AtomicU64::new(0);
     let barrier = std::sync::Barrier::new(3);
     std::thread::scope(|scope| {
@@ -301,7 +307,7 @@ proptest! {
     #[test]
     fn whoever_starts_does_so_in_memory(target in 0u64..0x300, address: u64, context: u64) {
         let partition = Partition::new();
-        if let Outcome::Started(vcpu) = partition.call(CPU_ON_64, [target, address, context]) {
+        if let Outcome::Started(vcpu) = partition.call(CPU_ON | WIDE, [target, address, context]) {
             let entry = partition.power[usize::from(vcpu.0)].take_entry().expect("it was started");
             prop_assert!(partition.has_memory(entry.address));
             prop_assert_eq!(entry, Entry { address: Ipa(address), context });

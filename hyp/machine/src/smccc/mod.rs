@@ -47,15 +47,6 @@ pub const NOT_SUPPORTED: u64 = u64::MAX;
 const INVALID_PARAMETER: u64 = -3i64 as u64;
 const SUCCESS: u64 = 0;
 
-/// The instruction that made a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Conduit {
-    /// HVC.
-    Hvc,
-    /// SMC.
-    Smc,
-}
-
 /// A call: what a guest's registers and instruction say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Call {
@@ -75,16 +66,11 @@ impl Call {
         Self { function: x0 as u32, arguments: [x1, x2, x3], immediate }
     }
 
-    /// Whether the arguments are 64 bits wide.
-    const fn is_64_bit(&self) -> bool {
-        self.function & 1 << 30 != 0
-    }
-
     /// The arguments: W registers where the function is of the 32-bit convention.
     #[must_use]
     #[inline]
     pub(crate) fn arguments_by_width(&self) -> [u64; 3] {
-        let mask = if self.is_64_bit() { u64::MAX } else { 0xffff_ffff };
+        let mask = if self.function & psci::WIDE != 0 { u64::MAX } else { 0xffff_ffff };
         self.arguments.map(|argument| argument & mask)
     }
 }

@@ -6,7 +6,7 @@ use bulkhead_types::{Ipa, Mpidr};
 use proptest::prelude::*;
 
 use super::*;
-use crate::psci::{Entry, PowerState, TurnOnError};
+use crate::psci::{Entry, ErrorCode, PowerState};
 
 /// A partition of one CPU.
 struct Alone;
@@ -24,8 +24,8 @@ impl Cpus for Alone {
     fn state(&self, _: VcpuId) -> PowerState {
         PowerState::On
     }
-    fn try_turn_on(&self, _: VcpuId, _: Entry) -> Result<(), TurnOnError> {
-        Err(TurnOnError::AlreadyOn)
+    fn try_turn_on(&self, _: VcpuId, _: Entry) -> Result<(), ErrorCode> {
+        Err(ErrorCode::AlreadyOn)
     }
     fn has_memory(&self, _: Ipa) -> bool {
         true
