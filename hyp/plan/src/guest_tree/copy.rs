@@ -6,7 +6,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::{Guest, shared, wide};
-use crate::error::Problem;
+use crate::error::{Problem, listed};
 use crate::plan::{Device, is_counters};
 use crate::sorted::Map;
 use crate::tree::{Node, NodeId, Tree, base_name};
@@ -94,7 +94,8 @@ impl<'c, 'g, 'a> Copier<'c, 'g, 'a, 'g> {
             .flat_map(|range| [wide(range.start().0), wide(range.size())])
             .flatten()
             .collect();
-        self.copy_properties(from, node);
+        self.properties(from, node, |name| !is_left_out(name));
+        self.warn_of_lack(from);
         if !reg.is_empty() {
             self.tree.set_cells(node, "reg", &reg);
         }
@@ -108,24 +109,30 @@ impl<'c, 'g, 'a> Copier<'c, 'g, 'a, 'g> {
         self.children(from, node);
     }
 
-    fn copy_properties(&mut self, from: Node<'g, '_>, to: NodeId) {
-        let mut left_out: Vec<&str> = Vec::new();
+    /// Copies what means the same in the guest's tree.
+    fn properties(&mut self, from: Node<'g, '_>, to: NodeId, is_copied: fn(&str) -> bool) {
         for property in from.properties() {
             let name: &'g str = &property.name;
-            if !is_left_out(name) {
+            if is_copied(name) {
                 self.tree.set(to, name, &*property.value);
-            } else if matches!(
-                name,
-                "resets" | "power-domains" | "dmas" | "iommus" | "pinctrl-0" | "memory-region" | "phys"
-            ) || name.ends_with("-gpios")
-            {
-                left_out.push(name);
             }
         }
+    }
+
+    /// Warns of what a driver may miss.
+    fn warn_of_lack(&mut self, from: Node<'_, '_>) {
+        let names = from.properties().iter().map(|property| &*property.name);
+        let left_out: Vec<&str> = names
+            .filter(|name| {
+                matches!(
+                    *name,
+                    "resets" | "power-domains" | "dmas" | "iommus" | "pinctrl-0" | "memory-region" | "phys"
+                ) || name.ends_with("-gpios")
+            })
+            .collect();
         if !left_out.is_empty() {
-            let names = crate::error::listed(&left_out);
-            self.warnings
-                .push(Problem::new(from.path(), format!("the guest's copy of this node lacks {names}")));
+            let rule = format!("the guest's copy of this node lacks {}", listed(&left_out));
+            self.warnings.push(Problem::new(from.path(), rule));
         }
     }
 
@@ -134,12 +141,7 @@ impl<'c, 'g, 'a> Copier<'c, 'g, 'a, 'g> {
         let mut pending: Vec<(Node<'g, '_>, NodeId)> = from.children().map(|child| (child, to)).collect();
         while let Some((from, parent)) = pending.pop() {
             let node = self.tree.add_node(parent, from.name());
-            for property in from.properties() {
-                let name: &'g str = &property.name;
-                if name == "reg" || !is_left_out(name) {
-                    self.tree.set(node, name, &*property.value);
-                }
-            }
+            self.properties(from, node, |name| name == "reg" || !is_left_out(name));
             pending.extend(from.children().map(|child| (child, node)));
         }
     }
@@ -202,12 +204,7 @@ impl<'c, 'g, 'a> Copier<'c, 'g, 'a, 'g> {
         _ = self.phandles.add(from.id(), phandle);
         let name = self.unused_name(from);
         let node = self.tree.add_node(NodeId::ROOT, name);
-        for property in from.properties() {
-            let name: &'g str = &property.name;
-            if !is_left_out(name) {
-                self.tree.set(node, name, &*property.value);
-            }
-        }
+        self.properties(from, node, |name| !is_left_out(name));
         self.tree.set_cells(node, "phandle", &[phandle]);
         phandle
     }

@@ -14,8 +14,7 @@ use bulkhead_types::{CpuIndex, IntId, Ipa, PAGE_SIZE, Range, Trigger, VcpuId};
 
 use crate::board::Board;
 use crate::error::Problem;
-use crate::partition::Access;
-use crate::plan::{Device, GuestGic, GuestUart, Memory, is_counters};
+use crate::plan::{Device, GuestGic, GuestUart, Memory, is_counters, stretches};
 use crate::tree::{Node, NodeId, Tree};
 
 const GIC_PHANDLE: u32 = 1;
@@ -154,18 +153,9 @@ impl Guest<'_, '_> {
     /// system takes all that is called memory for its own use: what it may not write is a ROM (Linux's
     /// `mtd/mtd-physmap.yaml`), and what it may not execute is reserved.
     fn memory(&self, tree: &mut Tree<'_>) {
-        let mut stretches: Vec<(u64, u64, Access)> = Vec::with_capacity(self.memory.len());
-        for memory in self.memory {
-            let (start, size, access) = (memory.guest.0, memory.frames.size(), memory.access);
-            let touches =
-                |last: &&mut (u64, u64, Access)| last.0.saturating_add(last.1) == start && last.2 == access;
-            match stretches.last_mut().filter(touches) {
-                Some((_, length, _)) => *length = length.saturating_add(size),
-                None => stretches.push((start, size, access)),
-            }
-        }
-        for (start, size, access) in stretches {
-            let reg = self.root_reg(start, size);
+        for (range, access) in stretches(self.memory) {
+            let start = range.start().0;
+            let reg = self.root_reg(start, range.size());
             if !access.write {
                 let node = tree.add_node(NodeId::ROOT, format!("rom@{start:x}"));
                 tree.set_string(node, "compatible", "mtd-rom");
@@ -199,12 +189,7 @@ impl Guest<'_, '_> {
     /// A `reg` at the root.
     fn root_reg(&self, start: u64, size: u64) -> Vec<u32> {
         let (address_cells, size_cells) = self.root_cells();
-        let number = |value: u64, cells: u32| {
-            let [high, low] = wide(value);
-            let high = if cells > 1 { Some(high) } else { None };
-            high.into_iter().chain(core::iter::once(low))
-        };
-        number(start, address_cells).chain(number(size, size_cells)).collect()
+        [number(start, address_cells), number(size, size_cells)].concat()
     }
 
     fn cpus(&self, tree: &mut Tree<'_>) {
@@ -352,6 +337,11 @@ fn uart_path(uart: &GuestUart) -> String {
 
 fn wide(value: u64) -> [u32; 2] {
     [(value >> 32) as u32, value as u32]
+}
+
+/// A number of one cell or of two.
+fn number(value: u64, cells: u32) -> Vec<u32> {
+    wide(value).into_iter().skip(if cells > 1 { 0 } else { 1 }).collect()
 }
 
 /// A specifier for a shared interrupt.

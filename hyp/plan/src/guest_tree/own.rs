@@ -21,21 +21,29 @@ pub(crate) fn own(
     name: &str,
     warnings: &mut Vec<Problem>,
 ) -> Result<GuestBlob, Problem> {
-    let about = |problem: Problem| {
+    given(guest, blob, name, warnings).map_err(|problem| {
         let rule = match (&problem.property, &problem.value) {
             (Some(property), Some(value)) => format!("{property} = {value}: {}", problem.rule),
             (None, Some(value)) => format!("{value}: {}", problem.rule),
             _ => String::from(&*problem.rule),
         };
         problem.rule(rule).property("device-tree").value(format!("\"{name}\""))
-    };
-    let tree = Tree::parse(blob, name).map_err(about)?;
-    if overlay::is_overlay(&tree) {
-        let mut tree = make(guest, warnings);
-        overlay::apply(&mut tree, blob, name).map_err(|problem| about(of_this_guest(problem)))?;
-        return Ok(flatten(&tree));
+    })
+}
+
+fn given(
+    guest: &Guest<'_, '_>,
+    blob: &[u8],
+    name: &str,
+    warnings: &mut Vec<Problem>,
+) -> Result<GuestBlob, Problem> {
+    let tree = Tree::parse(blob, name)?;
+    if !overlay::is_overlay(&tree) {
+        return whole(guest, tree);
     }
-    whole(guest, tree).map_err(about)
+    let mut tree = make(guest, warnings);
+    overlay::apply(&mut tree, blob, name).map_err(of_this_guest)?;
+    Ok(flatten(&tree))
 }
 
 /// What is wrong with an overlay, said of the tree that this one lies on. No `str::replace`: that brings a search in

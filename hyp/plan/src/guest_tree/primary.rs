@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 
 use bulkhead_types::{CpuIndex, VcpuId};
 
-use super::{Guest, at_root, describe_psci, psci, uart_path, wide};
+use super::{Guest, at_root, describe_psci, number, psci, uart_path};
 use crate::board::Console;
 use crate::early::ConsoleKind;
 use crate::partition::PARTITIONS;
@@ -26,7 +26,19 @@ const FIRMWARES: &[&str] =
     &["cpu-release-addr", "cpu-idle-states", "status", "power-domains", "power-domain-names"];
 
 /// What a node of a PSCI older than 0.2 says, and the firmware's own states.
-const OLD_PSCI: &[&str] = &["cpu_suspend", "cpu_off", "cpu_on", "migrate", "sys_poweroff", "sys_reset"];
+const OLD_PSCI: &[&str] =
+    &["cpu_suspend", "cpu_off", "cpu_on", "migrate", "sys_poweroff", "sys_reset", "status"];
+
+/// What the node of a physical interrupt controller says that is not so of the virtual one.
+const PHYSICAL_GICS: &[&str] = &[
+    "interrupts",
+    "interrupts-extended",
+    "redistributor-stride",
+    "#redistributor-regions",
+    "msi-controller",
+    "mbi-ranges",
+    "mbi-alias",
+];
 
 pub(super) fn make<'g>(guest: &Guest<'g, '_>, not_primarys: &[NodeId]) -> Tree<'g> {
     let mut tree: Tree<'g> = guest.tree.clone();
@@ -76,10 +88,17 @@ impl Writer<'_, '_, '_> {
         self.tree.detach(node);
     }
 
+    fn detach_children(&mut self, node: NodeId) {
+        let children: Vec<NodeId> = self.tree.node(node).children().map(|child| child.id()).collect();
+        children.into_iter().for_each(|child| self.detach(child));
+    }
+
+    fn remove(&mut self, node: NodeId, names: &[&str]) {
+        names.iter().for_each(|name| self.tree.remove(node, name));
+    }
+
     fn disable(&mut self, nodes: &[NodeId]) {
-        for node in nodes {
-            self.tree.set_string(*node, "status", "disabled");
-        }
+        nodes.iter().for_each(|node| self.tree.set_string(*node, "status", "disabled"));
     }
 
     /// The partition's CPUs with the affinities of its vCPUs, the others out.
@@ -92,7 +111,7 @@ impl Writer<'_, '_, '_> {
             u16::try_from(place).ok().map(VcpuId)
         };
         let Some(parent) = self.tree.root().child("cpus") else { return };
-        let two_cells = parent.address_cells() > 1;
+        let cells = parent.address_cells();
         let children: Vec<(NodeId, Option<VcpuId>, bool)> = parent
             .children()
             .map(|node| {
@@ -103,7 +122,7 @@ impl Writer<'_, '_, '_> {
         let all_here = children.iter().all(|(_, vcpu, is_cpu)| vcpu.is_some() || !is_cpu);
         for (node, vcpu, is_cpu) in children {
             match vcpu {
-                Some(vcpu) => self.cpu(node, vcpu, two_cells),
+                Some(vcpu) => self.cpu(node, vcpu, cells),
                 None if is_cpu => self.detach(node),
                 None => {}
             }
@@ -117,15 +136,12 @@ impl Writer<'_, '_, '_> {
         }
     }
 
-    fn cpu(&mut self, node: NodeId, vcpu: VcpuId, two_cells: bool) {
-        let [high, low] = wide(vcpu.mpidr().affinity());
-        let reg = [high, low];
-        self.tree.set_cells(node, "reg", if two_cells { &reg } else { reg.get(1..).unwrap_or(&reg) });
-        self.tree.rename(node, format!("cpu@{low:x}"));
+    fn cpu(&mut self, node: NodeId, vcpu: VcpuId, cells: u32) {
+        let affinity = vcpu.mpidr().affinity();
+        self.tree.set_cells(node, "reg", &number(affinity, cells));
+        self.tree.rename(node, format!("cpu@{affinity:x}"));
         self.tree.set_string(node, "enable-method", "psci");
-        for name in FIRMWARES {
-            self.tree.remove(node, name);
-        }
+        self.remove(node, FIRMWARES);
     }
 
     /// Every guest has PSCI 1.0 by HVC, wherever the board's node is.
@@ -136,13 +152,8 @@ impl Writer<'_, '_, '_> {
             return psci(self.tree);
         };
         // Power domains of CPUs are ways into the firmware's idle states.
-        let domains: Vec<NodeId> = self.tree.node(node).children().map(|child| child.id()).collect();
-        for domain in domains {
-            self.detach(domain);
-        }
-        for name in OLD_PSCI.iter().chain(&["status"]) {
-            self.tree.remove(node, name);
-        }
+        self.detach_children(node);
+        self.remove(node, OLD_PSCI);
         describe_psci(self.tree, node);
     }
 
@@ -157,32 +168,17 @@ impl Writer<'_, '_, '_> {
         let mut reg = Vec::with_capacity(8);
         // On the node's own bus: the first two parts are where they were, as large as the virtual ones.
         for ((address, _), (part, _)) in old.iter().zip(&sizes) {
-            reg.extend(numbers(*address, cells.0));
-            reg.extend(numbers(part.size(), cells.1));
+            reg.extend(number(*address, cells.0));
+            reg.extend(number(part.size(), cells.1));
         }
         self.tree.set_cells(node, "reg", &reg);
-        for name in [
-            "interrupts",
-            "interrupts-extended",
-            "redistributor-stride",
-            "#redistributor-regions",
-            "msi-controller",
-            "mbi-ranges",
-            "mbi-alias",
-        ] {
-            self.tree.remove(node, name);
-        }
-        let children: Vec<NodeId> = self.tree.node(node).children().map(|child| child.id()).collect();
-        for child in children {
-            self.detach(child);
-        }
+        self.remove(node, PHYSICAL_GICS);
+        self.detach_children(node);
     }
 
     fn chosen(&mut self) {
         let chosen = at_root(self.tree, "chosen");
-        for name in NOT_THE_GUESTS {
-            self.tree.remove(chosen, name);
-        }
+        self.remove(chosen, NOT_THE_GUESTS);
         self.guest.boot(self.tree, chosen);
         self.guest.seeds(self.tree, chosen);
     }
@@ -201,12 +197,8 @@ impl Writer<'_, '_, '_> {
             console.kind == ConsoleKind::Pl011 && console.registers.start().0 == uart.base.0
         };
         if let Some(console) = console.filter(is_it) {
-            self.tree.remove(console.node, "status");
             // The virtual one has no DMA channels.
-            for name in ["dmas", "dma-names"] {
-                self.tree.remove(console.node, name);
-            }
-            return;
+            return self.remove(console.node, &["status", "dmas", "dma-names"]);
         }
         let phandle = self.tree.highest_phandle().saturating_add(1);
         self.guest.uart(self.tree, phandle);
@@ -294,9 +286,4 @@ impl Writer<'_, '_, '_> {
             self.tree.remove(symbols, &label);
         }
     }
-}
-
-fn numbers(value: u64, cells: u32) -> Vec<u32> {
-    let [high, low] = wide(value);
-    if cells > 1 { alloc::vec![high, low] } else { alloc::vec![low] }
 }

@@ -104,9 +104,14 @@ impl Planner<'_, '_, '_> {
                 self.problem(rule).property("memory").advice("Move the memory with an address of its own"),
             );
         }
+        if spec.identity_mapped {
+            // What is virtual keeps clear of all RAM of the board.
+            let ram = board.memory.iter().filter_map(map::identical);
+            map.extend(ram.map(|range| (range, String::new())));
+        }
         let uart = if spec.uart {
             let at_console = if spec.primary { map::uart_at_console(board, &map) } else { None };
-            at_console.or_else(|| map::uart(board, spec.identity_mapped, &map, &devices))
+            at_console.or_else(|| map::uart(&map, &devices))
         } else {
             None
         };
@@ -121,7 +126,7 @@ impl Planner<'_, '_, '_> {
                 errors.push(self.problem(rule).property("watchdog").advice(advice));
             }
             map.extend(uart.as_ref().and_then(GuestUart::registers).map(|range| (range, String::new())));
-            watchdog = map::place(board, spec.identity_mapped, &map, map::WATCHDOG, map::WATCHDOG_SIZE);
+            watchdog = map::place(&map, map::WATCHDOG, map::WATCHDOG_SIZE);
             if watchdog.is_none() {
                 errors.push(self.problem("there is no free place for the watchdog").property("watchdog"));
             }

@@ -11,7 +11,7 @@ use super::map;
 use crate::board::Board;
 use crate::error::{Errors, Problem, listed};
 use crate::partition::Spec;
-use crate::sorted::{Map, sort_by_key};
+use crate::sorted::Map;
 
 /// A CPU's number in `cpus`: Aff3, Aff2, Aff1 and Aff0 in one cell. Aff3 fills the byte that `reg` leaves free.
 fn cpu_cell(affinity: u64) -> u32 {
@@ -28,6 +28,7 @@ pub(super) fn assign(
     let mut left = Map::new();
     cells().zip((0..).map(CpuIndex)).for_each(|(cell, cpu)| _ = left.add(cell, cpu));
     let mut owners: Map<u32, &str> = Map::new();
+    let (most, version) = map::most_vcpus(board);
     let mut assigned = Vec::with_capacity(specs.len());
     for spec in specs {
         let problem = |rule: String, cells: &[u32]| {
@@ -60,21 +61,17 @@ pub(super) fn assign(
             let rule = "the board has no CPU with such a reg".into();
             errors.push(problem(rule, &unknown).advice(format!("Its CPUs are {known}")));
         }
-        if let Some(rule) = map::too_many_vcpus(board, spec.cpus.len()) {
-            errors.push(
-                Problem::new(spec.path.clone(), rule)
-                    .property("cpus")
-                    .value(format!("{} CPUs", spec.cpus.len())),
-            );
+        if spec.cpus.len() > most {
+            let rule = format!("a partition has at most {most} CPUs on a board with a GICv{version}");
+            errors.push(problem(rule, &[]).value(format!("{} CPUs", spec.cpus.len())));
         }
         assigned.push(cpus);
     }
-    let mut idle: Vec<CpuIndex> = left.values().copied().collect();
-    sort_by_key(&mut idle, |cpu| u64::from(cpu.0));
+    let is_left = |(cell, cpu): (u32, CpuIndex)| left.contains(&cell).then_some(cpu);
+    let mut idle: Vec<CpuIndex> = cells().zip((0..).map(CpuIndex)).filter_map(is_left).collect();
     // The primary partition has what is left, unless it says itself what it wants.
     let rest = specs.iter().zip(&mut assigned).find(|(spec, _)| spec.primary && spec.cpus.is_empty());
     if let Some((spec, cpus)) = rest {
-        let most = map::most_vcpus(board);
         *cpus = idle.iter().copied().filter(|cpu| can_start(board, *cpu)).take(most).collect();
         idle.retain(|cpu| !cpus.contains(cpu));
         if cpus.is_empty() {

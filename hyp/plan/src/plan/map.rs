@@ -42,22 +42,11 @@ const MAX_VCPUS_V2: usize = 8;
 const MAX_VCPUS_V3: usize = ((UART.0 - REDISTRIBUTORS.0) / REDISTRIBUTOR_SIZE) as usize;
 
 /// How many vCPUs a partition can have on this board, and the version of its GIC, which sets that.
-fn most(board: &Board) -> (usize, u32) {
+pub(super) fn most_vcpus(board: &Board) -> (usize, u32) {
     match board.gic {
         Gic::V2 { .. } => (MAX_VCPUS_V2, 2),
         Gic::V3 { .. } => (MAX_VCPUS_V3, 3),
     }
-}
-
-/// How many vCPUs a partition can have on this board.
-pub(super) fn most_vcpus(board: &Board) -> usize {
-    most(board).0
-}
-
-/// Why a partition cannot have so many vCPUs.
-pub(super) fn too_many_vcpus(board: &Board, vcpus: usize) -> Option<String> {
-    let (most, version) = most(board);
-    (vcpus > most).then(|| format!("a partition has at most {most} CPUs on a board with a GICv{version}"))
 }
 
 /// The interrupt controller that a guest sees: at the board's own place if it is identity-mapped.
@@ -117,14 +106,18 @@ pub(super) fn occupied(
     let mut map: Vec<(Range<Ipa>, String)> =
         gic.registers(vcpus).into_iter().map(|(range, name)| (range, name.into())).collect();
     for device in devices {
-        let seen = |pages: &Range<Hpa>| Range::<Ipa>::new(Ipa(pages.start().0), pages.size());
-        let pages = device.registers.iter().filter_map(seen);
+        let pages = device.registers.iter().filter_map(identical);
         map.extend(pages.map(|range| (range, device.path.clone())));
     }
     let memory = memory.iter().filter_map(Memory::range);
     map.extend(memory.map(|range| (range, format!("the memory at {}", range.start()))));
     sort_by_key(&mut map, |(range, _)| range.start().0);
     map
+}
+
+/// A physical range at the same guest addresses.
+pub(super) fn identical(range: &Range<Hpa>) -> Option<Range<Ipa>> {
+    Range::<Ipa>::new(Ipa(range.start().0), range.size())
 }
 
 /// The first pair in a sorted map that overlaps.
@@ -148,31 +141,12 @@ pub(super) fn uart_at_console(board: &Board, occupied: &[(Range<Ipa>, String)]) 
     is_free.then_some(GuestUart { base, interrupt })
 }
 
-/// A place for a virtual device: `base` if it is free, else the next that is. What an identity-mapped
-/// guest sees also keeps clear of all RAM of the board.
-pub(super) fn place(
-    board: &Board,
-    identity_mapped: bool,
-    occupied: &[(Range<Ipa>, String)],
-    mut base: Ipa,
-    size: u64,
-) -> Option<Ipa> {
-    let in_ram = |range: &Range<Ipa>| {
-        let physical = Range::<Hpa>::new(Hpa(range.start().0), range.size());
-        board
-            .memory
-            .iter()
-            .find(|bank| physical.is_some_and(|range| bank.overlaps(&range)))
-            .map(|bank| Ipa(bank.end().0))
-    };
-    let in_the_way = |range: &Range<Ipa>| {
-        let occupied =
-            occupied.iter().filter(|(other, _)| other.overlaps(range)).map(|(other, _)| other.end());
-        occupied.chain(in_ram(range).filter(|_| identity_mapped)).max()
-    };
+/// A place for a virtual device: `base` if it is free, else the next that is.
+pub(super) fn place(occupied: &[(Range<Ipa>, String)], mut base: Ipa, size: u64) -> Option<Ipa> {
     loop {
         let range = Range::<Ipa>::new(base, size).filter(|range| range.end().0 <= 1 << ADDRESS_BITS)?;
-        match in_the_way(&range) {
+        let in_the_way = occupied.iter().filter(|(other, _)| other.overlaps(&range));
+        match in_the_way.map(|(other, _)| other.end()).max() {
             None => return Some(base),
             Some(end) => base = Ipa(bulkhead_types::align_up(end.0, STEP)?),
         }
@@ -180,13 +154,8 @@ pub(super) fn place(
 }
 
 /// A place and an interrupt for the virtual UART: QEMU's if they are free, else the next ones that are.
-pub(super) fn uart(
-    board: &Board,
-    identity_mapped: bool,
-    occupied: &[(Range<Ipa>, String)],
-    devices: &[Device],
-) -> Option<GuestUart> {
-    let base = place(board, identity_mapped, occupied, UART, UART_SIZE)?;
+pub(super) fn uart(occupied: &[(Range<Ipa>, String)], devices: &[Device]) -> Option<GuestUart> {
+    let base = place(occupied, UART, UART_SIZE)?;
     let taken: Vec<u32> =
         devices.iter().flat_map(|device| &device.interrupts).map(|(id, _)| id.get()).collect();
     let free = (UART_INTERRUPT..u32::from(IntId::END_SHARED)).find(|id| !taken.contains(id))?;

@@ -20,6 +20,7 @@ use bulkhead_types::{CpuIndex, Hpa, IntId, Ipa, Range};
 pub use crate::partition::Access;
 pub use devices::Device;
 pub(crate) use devices::is_counters;
+pub(crate) use room::stretches;
 
 use crate::board::Board;
 use crate::bundle::Bundle;

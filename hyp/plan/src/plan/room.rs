@@ -10,31 +10,33 @@ use super::Memory;
 use crate::partition::Access;
 use crate::sorted::sort_by_key;
 
+/// Memory as the guest sees it: ascending, disjoint, pieces that touch and have the same rights made one.
+pub(crate) fn stretches(memory: &[Memory]) -> Vec<(Range<Ipa>, Access)> {
+    let mut pieces: Vec<(Range<Ipa>, Access)> =
+        memory.iter().filter_map(|memory| Some((memory.range()?, memory.access))).collect();
+    sort_by_key(&mut pieces, |(range, _)| range.start().0);
+    let mut stretches: Vec<(Range<Ipa>, Access)> = Vec::with_capacity(pieces.len());
+    for (range, access) in pieces {
+        match stretches.last_mut() {
+            Some((last, rights)) if last.end() == range.start() && *rights == access => {
+                let size = last.size().saturating_add(range.size());
+                *last = Range::<Ipa>::new(last.start(), size).unwrap_or(*last);
+            }
+            _ => stretches.push((range, access)),
+        }
+    }
+    stretches
+}
+
 /// Memory with things lying in it.
 pub(super) struct Room {
-    /// Ascending, disjoint, those that touch and have the same rights made one.
     memory: Vec<(Range<Ipa>, Access)>,
     used: Vec<(Range<Ipa>, String)>,
 }
 
 impl Room {
     pub(super) fn new(memory: &[Memory]) -> Self {
-        let mut memory: Vec<(Range<Ipa>, Access)> =
-            memory.iter().filter_map(|memory| Some((memory.range()?, memory.access))).collect();
-        sort_by_key(&mut memory, |(range, _)| range.start().0);
-        let mut merged: Vec<(Range<Ipa>, Access)> = Vec::with_capacity(memory.len());
-        for (range, access) in memory {
-            let touches =
-                |(last, rights): &&mut (Range<Ipa>, Access)| last.end() == range.start() && *rights == access;
-            match merged.last_mut().filter(touches) {
-                Some((last, _)) => {
-                    let size = last.size().saturating_add(range.size());
-                    *last = Range::<Ipa>::new(last.start(), size).unwrap_or(*last);
-                }
-                None => merged.push((range, access)),
-            }
-        }
-        Self { memory: merged, used: Vec::new() }
+        Self { memory: stretches(memory), used: Vec::new() }
     }
 
     /// The memory range around an address.
@@ -73,7 +75,7 @@ impl Room {
     /// `block`, if given. Only in ordinary memory, which the guest may write to and execute from.
     pub(super) fn highest(&self, size: u64, window: Range<Ipa>, block: Option<u64>) -> Option<Range<Ipa>> {
         let size = size.max(1);
-        let mut best: Option<Range<Ipa>> = None;
+        let mut best: Option<Ipa> = None;
         for (memory, _) in self.memory.iter().filter(|(_, access)| *access == Access::ALL) {
             let floor = memory.start().max(window.start());
             let mut top = memory.end().min(window.end()).0;
@@ -95,23 +97,13 @@ impl Room {
                 match self.used.iter().find(|(used, _)| used.overlaps(&place)) {
                     Some((used, _)) => top = used.start().0,
                     None => {
-                        best = best.max_by_start(place);
+                        best = best.max(Some(place.start()));
                         break;
                     }
                 }
             }
         }
-        best
-    }
-}
-
-trait MaxByStart {
-    fn max_by_start(self, other: Range<Ipa>) -> Self;
-}
-
-impl MaxByStart for Option<Range<Ipa>> {
-    fn max_by_start(self, other: Range<Ipa>) -> Self {
-        Some(self.filter(|range| range.start() >= other.start()).unwrap_or(other))
+        Range::<Ipa>::new(best?, size)
     }
 }
 

@@ -29,7 +29,7 @@ pub(super) struct Rest {
 /// What others have.
 struct Taken {
     pages: Vec<Range<Hpa>>,
-    interrupts: Vec<u32>,
+    interrupts: Vec<IntId>,
 }
 
 impl Rest {
@@ -78,17 +78,20 @@ impl Rest {
 impl Taken {
     fn new(board: &Board, tree: &Tree<'_>, hypervisors: &[NodeId], owned: &[Vec<Device>]) -> Self {
         let mut pages = board.gic.registers();
-        let hypervisors = hypervisors.iter().map(|node| tree.node(*node));
-        pages.extend(hypervisors.flat_map(|node| node.registers().unwrap_or_default()));
-        pages.extend(owned.iter().flatten().flat_map(|device| &device.registers));
+        for node in hypervisors {
+            pages.extend(tree.node(*node).registers().unwrap_or_default());
+        }
         let timer = board.timer;
-        let private = [timer.secure, Some(timer.physical), Some(timer.virtual_timer), timer.hypervisor];
         let console = board.console.as_ref().and_then(|console| console.interrupt).map(|(id, _)| id);
-        let mut interrupts: Vec<u32> = private.into_iter().flatten().chain(console).map(IntId::get).collect();
-        interrupts.push(board.gic.maintenance().get());
-        interrupts
-            .extend(owned.iter().flatten().flat_map(|device| &device.interrupts).map(|(id, _)| id.get()));
-        Self { pages: pages.iter().map(Range::page_aligned).collect(), interrupts }
+        let private = [timer.secure, Some(timer.physical), Some(timer.virtual_timer), timer.hypervisor];
+        let mut interrupts: Vec<IntId> = private.into_iter().flatten().chain(console).collect();
+        interrupts.push(board.gic.maintenance());
+        for device in owned.iter().flatten() {
+            pages.extend(&device.registers);
+            interrupts.extend(device.interrupts.iter().map(|(id, _)| *id));
+        }
+        pages.iter_mut().for_each(|range| *range = range.page_aligned());
+        Self { pages, interrupts }
     }
 }
 
@@ -129,12 +132,12 @@ fn device(
         }
     }
     let mut found: Vec<(IntId, Trigger)> = own_interrupts(node, board, cpus);
-    let shared = found.iter().find(|(id, _)| !id.is_private() && taken.interrupts.contains(&id.get()));
+    let shared = found.iter().find(|(id, _)| !id.is_private() && taken.interrupts.contains(id));
     if let Some((id, _)) = shared {
         return Err(format!("its interrupt {id} is another owner's too"));
     }
     found.extend(mapped_interrupts(node));
-    found.retain(|(id, _)| !taken.interrupts.contains(&id.get()));
+    found.retain(|(id, _)| !taken.interrupts.contains(id));
     if registers.is_empty() && found.is_empty() {
         return Ok(None);
     }
