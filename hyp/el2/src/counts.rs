@@ -28,15 +28,11 @@ pub const REFILLS: usize = 7;
 pub const OWN: usize = 8;
 
 /// A vCPU's counts.
+#[derive(Default)]
 #[repr(transparent)]
 pub struct Counts([AtomicU64; REASONS.len()]);
 
 impl Counts {
-    /// Nothing yet.
-    pub const fn new() -> Self {
-        Self([const { AtomicU64::new(0) }; REASONS.len()])
-    }
-
     /// One more. On its own CPU.
     pub fn count(&self, reason: usize) {
         if let Some(count) = self.0.get(reason) {

@@ -148,7 +148,7 @@ pub fn enter(system: &'static System, cpu: &'static Cpu) {
         let (told, seat) = (told(system.firmware), partition.gic.seat(vcpu.id)?);
         let cleansing = Cleansing::of_this_cpu(&told);
         let id_registers = world::id_registers(matches!(system.controller, InterruptController::V3(_)));
-        let (exits, exits_told) = (Counts::new(), AtomicU64::new(0));
+        let (exits, exits_told) = (Counts::default(), AtomicU64::new(0));
         Some(Guest {
             system,
             cpu,

@@ -17,17 +17,13 @@ fn line(guest: &Guest, text: core::fmt::Arguments<'_>) {
 const KEPT: usize = 16;
 
 /// The last exits of a vCPU that no hot path answered. Only its own CPU writes.
+#[derive(Default)]
 pub struct Trace {
     count: AtomicUsize,
     exits: [[AtomicU64; 5]; KEPT],
 }
 
 impl Trace {
-    /// No exits yet.
-    pub const fn new() -> Self {
-        Self { count: AtomicUsize::new(0), exits: [const { [const { AtomicU64::new(0) }; 5] }; KEPT] }
-    }
-
     /// Forgets all.
     pub fn clear(&self) {
         self.count.store(0, Relaxed);

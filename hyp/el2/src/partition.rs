@@ -92,12 +92,12 @@ const BACKLOG: usize = 4096;
 impl Line {
     /// A UART after reset, with nothing waiting. Boot only.
     pub fn new() -> Self {
-        Self { uart: uart::Uart::new(), waiting: VecDeque::with_capacity(BACKLOG) }
+        Self { uart: uart::Uart::default(), waiting: VecDeque::with_capacity(BACKLOG) }
     }
 
     /// As after a reset.
     fn reset(&mut self) {
-        self.uart = uart::Uart::new();
+        self.uart = uart::Uart::default();
         self.waiting.clear();
     }
 

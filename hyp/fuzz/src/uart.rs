@@ -7,7 +7,7 @@ use bulkhead_machine::uart::Uart;
 
 pub fn fuzz(data: &[u8]) {
     let mut input = Input(data);
-    let mut uart = Uart::new();
+    let mut uart = Uart::default();
     while !input.is_empty() {
         let (step, offset, value) = (input.u8(), u64::from(input.u16()), u64::from(input.u32()));
         let size = [Size::Byte, Size::Half, Size::Word, Size::Double][usize::from(step >> 2 & 3)];

@@ -7,7 +7,7 @@ use bulkhead_machine::watchdog::{Due, Watchdog};
 
 pub fn fuzz(data: &[u8]) {
     let mut input = Input(data);
-    let (mut watchdog, mut now) = (Watchdog::new(), 0_u64);
+    let (mut watchdog, mut now) = (Watchdog::default(), 0_u64);
     while !input.is_empty() {
         let step = input.u8();
         let size = [Size::Byte, Size::Half, Size::Word, Size::Double][usize::from(step >> 2 & 3)];

@@ -31,7 +31,7 @@ pub enum Due {
     Now,
 }
 
-/// A watchdog. Whoever owns it serialises the calls.
+/// A watchdog, after reset off. Whoever owns it serialises the calls.
 #[derive(Clone, Debug, Default)]
 pub struct Watchdog {
     status: u32,
@@ -42,12 +42,6 @@ pub struct Watchdog {
 }
 
 impl Watchdog {
-    /// A watchdog after reset: off.
-    #[must_use]
-    pub const fn new() -> Self {
-        Self { status: 0, stage: 0, compare: 0 }
-    }
-
     /// A load at `offset` bytes from the control frame's start.
     #[must_use]
     pub const fn read(&self, offset: u64, size: Size) -> u64 {
@@ -97,7 +91,7 @@ mod tests {
     use super::*;
 
     fn started(stage: u64) -> Watchdog {
-        let mut watchdog = Watchdog::new();
+        let mut watchdog = Watchdog::default();
         watchdog.write(offset::WOR, stage, 0);
         watchdog.write(offset::WCS, 1, 1_000);
         watchdog
@@ -105,7 +99,7 @@ mod tests {
 
     #[test]
     fn it_is_off_until_it_is_turned_on_and_again_after() {
-        let mut watchdog = Watchdog::new();
+        let mut watchdog = Watchdog::default();
         assert_eq!(watchdog.look(u64::MAX), Due::Never);
         watchdog = started(100);
         watchdog.write(offset::WCS, 0, 1_050);

@@ -57,7 +57,7 @@ fn one(
             cpu,
             power: Power::default(),
             presence: Presence::default(),
-            trace: Trace::new(),
+            trace: Trace::default(),
             stuck: AtomicU32::new(0),
             asked: AtomicBool::new(false),
         })

@@ -146,7 +146,7 @@ impl Partition {
             self.set_uart_line(system, cpu::current(), uart, false);
         }
         if let Some(watchdog) = &self.watchdog {
-            *watchdog.device.lock() = watchdog::Watchdog::new();
+            *watchdog.device.lock() = watchdog::Watchdog::default();
         }
         console::flush(self.id);
         let held_back = self.limiter.lock().held_back();

@@ -13,7 +13,7 @@ pub(super) struct Received {
 }
 
 /// A ring of `DEPTH` characters.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Fifo {
     slots: [Received; DEPTH],
     /// Where the oldest is.
@@ -22,10 +22,6 @@ pub(super) struct Fifo {
 }
 
 impl Fifo {
-    pub(super) const fn new() -> Self {
-        Self { slots: [Received { byte: 0, overrun: false }; DEPTH], head: 0, len: 0 }
-    }
-
     pub(super) const fn len(&self) -> usize {
         self.len
     }

@@ -19,8 +19,6 @@ mod offset {
     pub const RSR_ECR: u64 = 0x004;
     pub const FR: u64 = 0x018;
     pub const ILPR: u64 = 0x020;
-    pub const IBRD: u64 = 0x024;
-    pub const FBRD: u64 = 0x028;
     pub const LCR_H: u64 = 0x02c;
     pub const CR: u64 = 0x030;
     pub const IFLS: u64 = 0x034;
@@ -28,16 +26,34 @@ mod offset {
     pub const RIS: u64 = 0x03c;
     pub const MIS: u64 = 0x040;
     pub const ICR: u64 = 0x044;
-    pub const DMACR: u64 = 0x048;
     pub const PERIPH_ID0: u64 = 0xfe0;
-    pub const PERIPH_ID1: u64 = 0xfe4;
-    pub const PERIPH_ID2: u64 = 0xfe8;
-    pub const PERIPH_ID3: u64 = 0xfec;
-    pub const PCELL_ID0: u64 = 0xff0;
-    pub const PCELL_ID1: u64 = 0xff4;
-    pub const PCELL_ID2: u64 = 0xff8;
-    pub const PCELL_ID3: u64 = 0xffc;
 }
+
+/// The registers from UARTILPR to UARTDMACR that hold what is written to them, by place: the bits that they have.
+const BITS: [u32; 11] = [
+    0xff,   // ILPR
+    0xffff, // IBRD
+    0x3f,   // FBRD
+    0xff,   // LCR_H
+    0xff87, // CR: bits 6:3 are reserved
+    0x3f,   // IFLS
+    0x7ff,  // IMSC
+    0,      // RIS
+    0,      // MIS
+    0,      // ICR
+    7,      // DMACR
+];
+const LCR_H: usize = place(offset::LCR_H);
+const CR: usize = place(offset::CR);
+const IFLS: usize = place(offset::IFLS);
+const IMSC: usize = place(offset::IMSC);
+
+const fn place(offset: u64) -> usize {
+    (offset.wrapping_sub(offset::ILPR) / 4) as usize
+}
+
+/// UARTPeriphID0 to UARTPCellID3. Part number 0x011, designer Arm (0x41), revision 3 (r1p5): FIFOs of 32.
+const IDENTIFICATION: [u8; 8] = [0x11, 0x10, 0x34, 0x00, 0x0d, 0xf0, 0x05, 0xb1];
 
 const FR_RECEIVE_EMPTY: u32 = 1 << 4;
 const FR_RECEIVE_FULL: u32 = 1 << 6;
@@ -47,8 +63,6 @@ const LCR_H_FIFOS: u32 = 1 << 4;
 
 /// LBE: what is transmitted is received.
 const CR_LOOPBACK: u32 = 1 << 7;
-/// Bits 6:3 are reserved.
-const CR_BITS: u32 = 0xff87;
 /// Transmitter and receiver on, the UART itself off.
 const CR_RESET: u32 = 0x0300;
 
@@ -59,7 +73,6 @@ const INTERRUPT_RECEIVE: u32 = 1 << 4;
 const INTERRUPT_TRANSMIT: u32 = 1 << 5;
 const INTERRUPT_RECEIVE_TIMEOUT: u32 = 1 << 6;
 const INTERRUPT_OVERRUN: u32 = 1 << 10;
-const INTERRUPT_BITS: u32 = 0x7ff;
 
 const RSR_OVERRUN: u32 = 1 << 3;
 
@@ -71,44 +84,23 @@ pub struct Uart {
     overrun: bool,
     /// RSR: the overrun alone; there is no line that could have other errors.
     receive_status: u32,
-    low_power: u32,
-    integer_baud: u32,
-    fractional_baud: u32,
-    line_control: u32,
-    control: u32,
-    fifo_levels: u32,
-    mask: u32,
+    /// As [`BITS`] lists them.
+    held: [u32; BITS.len()],
     /// RIS, less the receive timeout, which follows the FIFO.
     raised: u32,
-    dma_control: u32,
 }
 
 impl Default for Uart {
+    /// A UART after reset.
     fn default() -> Self {
-        Self::new()
+        let mut held = [0; BITS.len()];
+        held[CR] = CR_RESET;
+        held[IFLS] = IFLS_RESET;
+        Self { receive: Fifo::default(), overrun: false, receive_status: 0, held, raised: 0 }
     }
 }
 
 impl Uart {
-    /// A UART after reset.
-    #[must_use]
-    pub const fn new() -> Self {
-        Self {
-            receive: Fifo::new(),
-            overrun: false,
-            receive_status: 0,
-            low_power: 0,
-            integer_baud: 0,
-            fractional_baud: 0,
-            line_control: 0,
-            control: CR_RESET,
-            fifo_levels: IFLS_RESET,
-            mask: 0,
-            raised: 0,
-            dma_control: 0,
-        }
-    }
-
     /// A load of `size` at `offset` bytes from the start of its page. Registers are 32 bits wide; a
     /// narrower load gets its part of one, a wider load two of them. What is no register reads as zero.
     #[inline]
@@ -177,7 +169,7 @@ impl Uart {
     /// Whether UARTINTR, the combined interrupt, is asserted.
     #[must_use]
     pub fn interrupt_line(&self) -> bool {
-        self.raw_interrupts() & self.mask != 0
+        self.raw_interrupts() & self.held[IMSC] != 0
     }
 
     fn raw_interrupts(&self) -> u32 {
@@ -186,15 +178,15 @@ impl Uart {
 
     /// Characters that the receive FIFO holds: one, with FIFOs off (3.3.7).
     fn depth(&self) -> usize {
-        if self.line_control & LCR_H_FIFOS != 0 { fifo::DEPTH } else { 1 }
+        if self.held[LCR_H] & LCR_H_FIFOS != 0 { fifo::DEPTH } else { 1 }
     }
 
     /// At how many characters the receive interrupt is raised (3.3.9); reserved settings as the highest.
     fn receive_trigger(&self) -> usize {
-        if self.line_control & LCR_H_FIFOS == 0 {
+        if self.held[LCR_H] & LCR_H_FIFOS == 0 {
             return 1;
         }
-        match self.fifo_levels >> 3 & 7 {
+        match self.held[IFLS] >> 3 & 7 {
             0 => fifo::DEPTH / 8,
             1 => fifo::DEPTH / 4,
             2 => fifo::DEPTH / 2,
@@ -208,26 +200,13 @@ impl Uart {
             offset::DR => self.read_data(),
             offset::RSR_ECR => self.receive_status,
             offset::FR => self.flags(),
-            offset::ILPR => self.low_power,
-            offset::IBRD => self.integer_baud,
-            offset::FBRD => self.fractional_baud,
-            offset::LCR_H => self.line_control,
-            offset::CR => self.control,
-            offset::IFLS => self.fifo_levels,
-            offset::IMSC => self.mask,
             offset::RIS => self.raw_interrupts(),
-            offset::MIS => self.raw_interrupts() & self.mask,
-            offset::DMACR => self.dma_control,
-            // Part number 0x011, designer Arm (0x41), revision 3 (r1p5): FIFOs of 32.
-            offset::PERIPH_ID0 => 0x11,
-            offset::PERIPH_ID1 => 0x10,
-            offset::PERIPH_ID2 => 0x34,
-            offset::PERIPH_ID3 => 0x00,
-            offset::PCELL_ID0 => 0x0d,
-            offset::PCELL_ID1 => 0xf0,
-            offset::PCELL_ID2 => 0x05,
-            offset::PCELL_ID3 => 0xb1,
-            _ => 0,
+            offset::MIS => self.raw_interrupts() & self.held[IMSC],
+            offset::PERIPH_ID0.. => {
+                let index = (offset.wrapping_sub(offset::PERIPH_ID0) / 4) as usize;
+                IDENTIFICATION.get(index).map_or(0, |byte| u32::from(*byte))
+            }
+            _ => self.held.get(place(offset)).copied().unwrap_or(0),
         }
     }
 
@@ -235,16 +214,15 @@ impl Uart {
         match offset {
             offset::DR => return self.write_data(value as u8),
             offset::RSR_ECR => self.receive_status = 0,
-            offset::ILPR => self.low_power = value & 0xff,
-            offset::IBRD => self.integer_baud = value & 0xffff,
-            offset::FBRD => self.fractional_baud = value & 0x3f,
-            offset::LCR_H => self.write_line_control(value & 0xff),
-            offset::CR => self.control = value & CR_BITS,
-            offset::IFLS => self.write_fifo_levels(value & 0x3f),
-            offset::IMSC => self.mask = value & INTERRUPT_BITS,
+            offset::LCR_H => self.write_line_control(value & BITS[LCR_H]),
+            offset::IFLS => self.write_fifo_levels(value & BITS[IFLS]),
             offset::ICR => self.raised &= !value,
-            offset::DMACR => self.dma_control = value & 7,
-            _ => {}
+            _ => {
+                if let (Some(held), Some(bits)) = (self.held.get_mut(place(offset)), BITS.get(place(offset)))
+                {
+                    *held = value & bits;
+                }
+            }
         }
         None
     }
@@ -264,7 +242,7 @@ impl Uart {
     #[inline]
     fn write_data(&mut self, byte: u8) -> Option<u8> {
         self.raised |= INTERRUPT_TRANSMIT;
-        if self.control & CR_LOOPBACK != 0 {
+        if self.held[CR] & CR_LOOPBACK != 0 {
             self.receive(byte);
             return None;
         }
@@ -284,17 +262,17 @@ impl Uart {
 
     /// Turning the FIFOs on or off empties them (3.3.7).
     fn write_line_control(&mut self, value: u32) {
-        if (self.line_control ^ value) & LCR_H_FIFOS != 0 {
+        if (self.held[LCR_H] ^ value) & LCR_H_FIFOS != 0 {
             self.receive.clear();
             self.raised &= !INTERRUPT_RECEIVE;
         }
-        self.line_control = value;
+        self.held[LCR_H] = value;
     }
 
     /// A new trigger level that the FIFO has already reached raises the interrupt, one that it has not
     /// reached clears it.
     fn write_fifo_levels(&mut self, value: u32) {
-        self.fifo_levels = value;
+        self.held[IFLS] = value;
         if self.receive.len() < self.receive_trigger() {
             self.raised &= !INTERRUPT_RECEIVE;
         } else {

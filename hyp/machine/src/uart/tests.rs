@@ -6,6 +6,11 @@ use proptest::prelude::*;
 
 use super::*;
 
+const IBRD: u64 = 0x24;
+const FBRD: u64 = 0x28;
+const DMACR: u64 = 0x48;
+const INTERRUPT_BITS: u32 = 0x7ff;
+
 impl Uart {
     fn get(&mut self, offset: u64) -> u32 {
         self.read(offset, Size::Word) as u32
@@ -16,7 +21,7 @@ impl Uart {
     }
 
     fn with_fifos() -> Self {
-        let mut uart = Self::new();
+        let mut uart = Self::default();
         uart.set(offset::LCR_H, 0x70);
         uart
     }
@@ -24,7 +29,7 @@ impl Uart {
 
 #[test]
 fn linux_finds_an_arm_pl011() {
-    let mut uart = Uart::new();
+    let mut uart = Uart::default();
     let word = |uart: &mut Uart, base: u64| {
         (0..4u32).fold(0, |id, index| id | uart.get(base + 4 * u64::from(index)) << (8 * index))
     };
@@ -35,20 +40,20 @@ fn linux_finds_an_arm_pl011() {
 
 #[test]
 fn reset_values_are_the_manuals() {
-    let mut uart = Uart::new();
+    let mut uart = Uart::default();
     for (offset, value) in [
         (offset::RSR_ECR, 0),
         (offset::FR, 0x90),
         (offset::ILPR, 0),
-        (offset::IBRD, 0),
-        (offset::FBRD, 0),
+        (IBRD, 0),
+        (FBRD, 0),
         (offset::LCR_H, 0),
         (offset::CR, 0x300),
         (offset::IFLS, 0x12),
         (offset::IMSC, 0),
         (offset::RIS, 0),
         (offset::MIS, 0),
-        (offset::DMACR, 0),
+        (DMACR, 0),
         (0x80, 0),
         (0xfdc, 0),
     ] {
@@ -59,16 +64,16 @@ fn reset_values_are_the_manuals() {
 
 #[test]
 fn registers_keep_the_bits_that_they_have() {
-    let mut uart = Uart::new();
+    let mut uart = Uart::default();
     for (offset, value) in [
         (offset::ILPR, 0xff),
-        (offset::IBRD, 0xffff),
-        (offset::FBRD, 0x3f),
+        (IBRD, 0xffff),
+        (FBRD, 0x3f),
         (offset::LCR_H, 0xff),
         (offset::CR, 0xff87),
         (offset::IFLS, 0x3f),
         (offset::IMSC, 0x7ff),
-        (offset::DMACR, 7),
+        (DMACR, 7),
     ] {
         uart.set(offset, u32::MAX);
         assert_eq!(uart.get(offset), value, "{offset:#x}");
@@ -127,7 +132,7 @@ fn a_single_byte_is_announced_by_the_timeout() {
 
 #[test]
 fn without_fifos_one_byte_fits() {
-    let mut uart = Uart::new();
+    let mut uart = Uart::default();
     uart.set(offset::IMSC, INTERRUPT_RECEIVE);
     assert!(uart.receive(1));
     assert!(uart.interrupt_line());
@@ -205,11 +210,11 @@ fn loopback_receives_what_is_sent() {
 #[test]
 fn accesses_of_every_size() {
     let mut uart = Uart::with_fifos();
-    uart.write(offset::IBRD, Size::Half, 0xffff_1234);
-    assert_eq!(uart.read(offset::IBRD, Size::Byte), 0x34);
-    assert_eq!(uart.read(offset::IBRD + 1, Size::Byte), 0x12);
-    assert_eq!(uart.read(offset::IBRD + 2, Size::Half), 0);
-    assert_eq!(uart.read(offset::IBRD & !7, Size::Double), 0x1234 << 32);
+    uart.write(IBRD, Size::Half, 0xffff_1234);
+    assert_eq!(uart.read(IBRD, Size::Byte), 0x34);
+    assert_eq!(uart.read(IBRD + 1, Size::Byte), 0x12);
+    assert_eq!(uart.read(IBRD + 2, Size::Half), 0);
+    assert_eq!(uart.read(IBRD & !7, Size::Double), 0x1234 << 32);
     assert_eq!(uart.write(offset::DR, Size::Byte, 0xffff_ff41), Some(b'A'));
     assert_eq!(uart.write(offset::DR + 1, Size::Byte, 0x41), None);
     assert_eq!(uart.write(offset::DR, Size::Double, 0x42), Some(b'B'));
@@ -238,7 +243,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 proptest! {
     #[test]
     fn no_sequence_confuses_it(steps in steps()) {
-        let mut uart = Uart::new();
+        let mut uart = Uart::default();
         for step in steps {
             match step {
                 Step::Read(offset, size) => prop_assert_eq!(uart.read(offset, size) & !size.mask(), 0),
