@@ -5,7 +5,7 @@
 //! | --- | --- |
 //! | [`project`] | where things lie in the checkout |
 //! | [`build`], [`flatten`] | sources to bootable images |
-//! | [`config`], [`images`], [`pack`] | a configuration to a bundle |
+//! | [`config`], [`images`], [`pack`], [`bundle`] | a configuration to a bundle |
 //! | [`check`], [`dts`] | a configuration to a plan, or to mistakes with their places |
 //! | [`show`], [`new`] | a plan to tables and pictures; a configuration to start from |
 //! | [`qemu`] | QEMU's command line, and its process |
@@ -23,6 +23,7 @@
 pub mod bench;
 pub mod board;
 pub mod build;
+pub mod bundle;
 pub mod check;
 pub mod config;
 pub mod console;

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! A configuration as one bundle: overlays and images in a FIT image.
 
+use crate::bundle::{self, Configuration, Contents, Image};
 use crate::config::{self, Config, ImageReference, Overlay};
 use crate::images;
 use crate::project::{Project, write_whole};
 use crate::unpack;
 use anyhow::{Context, Result, bail};
-use bulkhead_plan::bundle::{self, Contents, NewConfiguration, NewImage};
 use clap::ValueEnum;
 use std::collections::BTreeMap;
 use std::fs;
@@ -184,7 +184,7 @@ fn write(overlays: &[Overlay], images: &Images, hash: Hash) -> Result<Vec<u8>> {
         Hash::Crc32 => "crc32",
         Hash::Sha256 => "sha256",
     };
-    let image = |name: &str, kind: &str, data: &[u8]| NewImage {
+    let image = |name: &str, kind: &str, data: &[u8]| Image {
         name: name.into(),
         kind: kind.into(),
         hash: hash.into(),
@@ -198,7 +198,7 @@ fn write(overlays: &[Overlay], images: &Images, hash: Hash) -> Result<Vec<u8>> {
         // Nothing that depends on the clock: the same configuration gives the same bundle.
         timestamp: 0,
         images: packed.chain(loaded).collect(),
-        configurations: vec![NewConfiguration {
+        configurations: vec![Configuration {
             name: "default".into(),
             description: "any board".into(),
             compatible: Vec::new(),

@@ -172,14 +172,10 @@ impl<'a> Outline<'a> {
             |node: &BlobNode<'_>| node.property("device_type") == Some(b"memory\0") && is_available(node);
         let mut best: Option<Range<Hpa>> = None;
         for node in root.children().filter(is_memory) {
-            for_each_reg(&root, &node, |bank| {
+            for bank in ranges(&root, &node) {
                 let found = self.free_in(taken, bank, size, align);
-                if let Some(found) =
-                    found.filter(|found| best.is_none_or(|best| found.start() < best.start()))
-                {
-                    best = Some(found);
-                }
-            });
+                best = best.into_iter().chain(found).min_by_key(|range| range.start());
+            }
         }
         best
     }
@@ -216,7 +212,7 @@ impl<'a> Outline<'a> {
         }
         if let Some(parent) = self.reserved_memory {
             for node in parent.children().filter(is_available) {
-                for_each_reg(&parent, &node, &mut visit);
+                ranges(&parent, &node).for_each(&mut visit);
             }
         }
         // CPUs that wait at a spin table read it until they are started.
@@ -236,9 +232,8 @@ where
     B: Iterator<Item = &'n BlobNode<'t>>,
 {
     let bus = buses().next()?;
-    let mut reg = Cells::new(node.property("reg")?);
-    let mut address = reg.take_number(address_cells(bus))?;
-    let size = reg.take_number(size_cells(bus))?;
+    let mut reg = Cells::new(node.property("reg")?).entries(0, [address_cells(bus), size_cells(bus)]);
+    let [mut address, size] = reg.next()?;
     for (bus, above) in buses().zip(buses().skip(1)) {
         let cells = [address_cells(bus), address_cells(above), size_cells(bus)];
         address = through(bus.property("ranges")?, cells, address, size)?;
@@ -262,21 +257,10 @@ pub(crate) fn conduit<'t>(property: impl Fn(&str) -> Option<&'t [u8]>) -> Option
 }
 
 /// Every range in `reg`, in the addresses of the bus.
-fn for_each_reg(bus: &BlobNode<'_>, node: &BlobNode<'_>, mut visit: impl FnMut(Range<Hpa>)) {
-    let (address_cells, size_cells) = (address_cells(bus), size_cells(bus));
-    let mut cells = Cells::new(node.property("reg").unwrap_or(&[]));
-    while !cells.is_empty() {
-        let (Some(start), Some(size)) = (cells.take_number(address_cells), cells.take_number(size_cells))
-        else {
-            return;
-        };
-        if let Some(range) = Range::<Hpa>::new(Hpa(start), size) {
-            visit(range);
-        }
-        if address_cells == 0 && size_cells == 0 {
-            return;
-        }
-    }
+fn ranges(bus: &BlobNode<'_>, node: &BlobNode<'_>) -> impl Iterator<Item = Range<Hpa>> {
+    let reg = Cells::new(node.property("reg").unwrap_or(&[]));
+    let entries = reg.entries(0, [address_cells(bus), size_cells(bus)]);
+    entries.filter_map(|[start, size]| Range::<Hpa>::new(Hpa(start), size))
 }
 
 fn string<'a>(node: &BlobNode<'a>, name: &str) -> Option<&'a str> {

@@ -32,35 +32,26 @@ pub(crate) fn is_gic(node: Node<'_, '_>) -> bool {
 /// # Errors
 /// A specifier that is malformed, or an interrupt that goes to another controller.
 pub(crate) fn interrupts(node: Node<'_, '_>) -> Result<Vec<(IntId, Trigger)>, Problem> {
-    if node.has("interrupts-extended") {
-        return extended(node);
-    }
-    let mut cells = node.cells("interrupts");
-    if cells.is_empty() {
-        return Ok(Vec::new());
-    }
-    let controller = interrupt_parent(node).ok_or_else(|| {
-        Problem::new(node.path(), "no interrupt-parent leads to the controller of this interrupt")
-            .property("interrupts")
-    })?;
-    let width = specifier_width(node, controller, "interrupts")?;
+    let extended = node.has("interrupts-extended");
+    let property = if extended { "interrupts-extended" } else { "interrupts" };
+    let mut cells = node.cells(property);
+    let problem = |rule| Problem::new(node.path(), rule).property(property);
+    let parent = if extended || cells.is_empty() {
+        None
+    } else {
+        let missing = || problem("no interrupt-parent leads to the controller of this interrupt");
+        Some(interrupt_parent(node).ok_or_else(missing)?)
+    };
     let mut found = Vec::with_capacity(cells.len() / 3);
     while !cells.is_empty() {
-        found.push(specifier(node, &mut cells, width, "interrupts")?);
-    }
-    Ok(found)
-}
-
-fn extended(node: Node<'_, '_>) -> Result<Vec<(IntId, Trigger)>, Problem> {
-    let property = "interrupts-extended";
-    let mut cells = node.cells(property);
-    let mut found = Vec::new();
-    while let Some(phandle) = cells.next() {
-        let controller = node.tree().by_phandle(phandle).ok_or_else(|| {
-            Problem::new(node.path(), "no node has this phandle")
-                .property(property)
-                .value(format!("<{phandle:#x}>"))
-        })?;
+        let controller = match parent {
+            Some(parent) => parent,
+            None => {
+                let phandle = cells.next().unwrap_or(0);
+                let missing = || problem("no node has this phandle").value(format!("<{phandle:#x}>"));
+                node.tree().by_phandle(phandle).ok_or_else(missing)?
+            }
+        };
         let width = specifier_width(node, controller, property)?;
         found.push(specifier(node, &mut cells, width, property)?);
     }
@@ -73,27 +64,21 @@ pub(crate) fn mapped_interrupts(node: Node<'_, '_>) -> Vec<(IntId, Trigger)> {
     let mut cells = node.cells("interrupt-map");
     let child_cells = node.address_cells().saturating_add(node.u32("#interrupt-cells").unwrap_or(1));
     let mut found: Vec<(IntId, Trigger)> = Vec::new();
-    while !cells.is_empty() {
-        let entry = cells.skip_cells(child_cells).and_then(|()| cells.next());
-        let controller = entry.and_then(|phandle| node.tree().by_phandle(phandle));
-        let Some(controller) = controller else { break };
-        let Some(width) = controller.u32("#interrupt-cells").filter(|width| *width > 0) else { break };
+    let mut next = || {
+        cells.skip_cells(child_cells)?;
+        let controller = node.tree().by_phandle(cells.next()?)?;
+        let width = controller.u32("#interrupt-cells").filter(|width| *width > 0)?;
         // Without #address-cells an interrupt controller's unit address has none (2.4.3.1).
-        let unit = controller.u32("#address-cells").unwrap_or(0);
-        if cells.skip_cells(unit).is_none() {
-            break;
+        cells.skip_cells(controller.u32("#address-cells").unwrap_or(0))?;
+        if is_gic(controller) {
+            specifier(node, &mut cells, width.max(3), "interrupt-map").ok().map(Some)
+        } else {
+            cells.skip_cells(width).map(|()| None)
         }
-        if !is_gic(controller) {
-            if cells.skip_cells(width).is_none() {
-                break;
-            }
-            continue;
-        }
-        match specifier(node, &mut cells, width.max(3), "interrupt-map") {
-            Ok(interrupt) if !found.contains(&interrupt) => found.push(interrupt),
-            Ok(_) => {}
-            Err(_) => break,
-        }
+    };
+    while let Some(interrupt) = next() {
+        let new = interrupt.filter(|interrupt| !found.contains(interrupt));
+        found.extend(new);
     }
     found
 }

@@ -5,8 +5,9 @@ mod support;
 
 use std::fmt::Write as _;
 
-use bulkhead_plan::bundle::{Bundle, NewImage, software_crc32};
+use bulkhead_plan::bundle::{Bundle, software_crc32};
 use bulkhead_plan::plan_board;
+use support::writer::Image;
 use support::{board, image, linux_image, overlay, pack, taken};
 
 const FIRST: &str = "cpus = <0>; memory = <0x0 0x40000000 0x0 0x8000000>; kernel = \"linux\";";
@@ -48,7 +49,7 @@ fn two(second: &str) -> String {
     partitions(&[("a", FIRST), ("b", second)])
 }
 
-fn images(overlay: Vec<u8>) -> Vec<NewImage> {
+fn images(overlay: Vec<u8>) -> Vec<Image> {
     let mut big_endian = linux_image();
     big_endian[24] |= 1;
     let mut huge = linux_image();
@@ -387,7 +388,7 @@ fn every_broken_bundle_is_refused_with_a_sentence() {
     let mut damaged = file.clone();
     damaged[unknown..unknown + 5].copy_from_slice(b"crc64");
     say("an unknown hash", &damaged);
-    let names: Vec<NewImage> = good.iter().filter(|image| image.name != "partitions").cloned().collect();
+    let names: Vec<Image> = good.iter().filter(|image| image.name != "partitions").cloned().collect();
     say("the overlay missing", &pack(names));
     let mut renamed = file.clone();
     let hash = file.windows(7).position(|window| window == b"hash-1\0").unwrap();

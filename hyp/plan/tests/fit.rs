@@ -7,9 +7,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use bulkhead_plan::bundle::{
-    Bundle, Configuration, Contents, NewConfiguration, NewImage, software_crc32, write,
-};
+use bulkhead_plan::bundle::{self, Bundle, software_crc32};
+use support::writer::{Configuration, Contents, Image, write};
 use support::{demo_bundle, image, pack};
 
 fn scratch(name: &str) -> PathBuf {
@@ -92,13 +91,16 @@ fn what_mkimage_writes_is_read() {
         assert_eq!(data, b"what the image holds", "{options:?}");
         assert_eq!(&bytes[place], data);
         let chosen = bundle.configuration(&[]).unwrap();
-        assert_eq!(chosen, Configuration { name: "it".into(), overlays: vec!["a".into(), "b".into()] });
+        assert_eq!(
+            chosen,
+            bundle::Configuration { name: "it".into(), overlays: vec!["a".into(), "b".into()] }
+        );
     }
 }
 
 #[test]
 fn the_configuration_for_the_most_specific_compatible_is_chosen() {
-    let configuration = |name: &str, compatible: &[&str]| NewConfiguration {
+    let configuration = |name: &str, compatible: &[&str]| Configuration {
         name: name.into(),
         description: name.into(),
         compatible: compatible.iter().map(|string| (*string).into()).collect(),
@@ -129,7 +131,7 @@ fn the_configuration_for_the_most_specific_compatible_is_chosen() {
 #[test]
 fn every_hash_is_checked() {
     for hash in ["crc32", "sha256", "sha1"] {
-        let good = pack(vec![NewImage { hash: hash.into(), ..image("it", "kernel", vec![3; 64]) }]);
+        let good = pack(vec![Image { hash: hash.into(), ..image("it", "kernel", vec![3; 64]) }]);
         let check = |file: &[u8]| Bundle::parse(file, software_crc32).unwrap().image("it").map(drop);
         check(&good).unwrap();
         let mut bad = good.clone();

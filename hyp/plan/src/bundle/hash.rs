@@ -44,8 +44,9 @@ pub fn software_crc32(earlier: u32, bytes: &[u8]) -> u32 {
 /// The hashes that are known, by their name in a FIT image.
 const ALGORITHMS: &str = "crc32, sha256 and sha1";
 
-/// Computes a hash by its name.
-pub(super) fn compute(algorithm: &str, data: &[u8], crc32: Crc32) -> Option<Vec<u8>> {
+/// Computes a hash by its name; `None` if it is not known.
+#[must_use]
+pub fn compute(algorithm: &str, data: &[u8], crc32: Crc32) -> Option<Vec<u8>> {
     Some(match algorithm {
         "crc32" => crc32(0, data).to_be_bytes().to_vec(),
         "sha256" => sha2::Sha256::digest(data).to_vec(),

@@ -5,7 +5,6 @@
 //! end of the tree rounded up to four bytes, or with `data-position`, counted from the start).
 
 mod hash;
-mod write;
 
 use alloc::format;
 use alloc::string::String;
@@ -14,12 +13,11 @@ use core::ops::Range;
 
 use bulkhead_types::Hpa;
 
-pub use hash::{Crc32, software_crc32};
-pub use write::{Configuration as NewConfiguration, Contents, Image as NewImage, write};
+pub use hash::{Crc32, compute, software_crc32};
 
 use crate::error::{Errors, Problem, listed};
 use crate::sorted::Map;
-use crate::tree::{Node, NodeId, Tree, blob_size};
+use crate::tree::{Node, NodeId, Tree, blob_size, place_in};
 
 /// What stands for the bundle's own tree in errors.
 const BUNDLE: &str = "bundle";
@@ -191,13 +189,7 @@ impl<'a> Bundle<'a> {
 fn place(node: Node<'_, '_>, bytes: &[u8], tree_size: usize) -> Result<Range<usize>, Problem> {
     let problem = |rule: &'static str| Problem::new(format!("bundle, {}", node.path()), rule);
     if let Some(data) = node.property("data") {
-        // Borrowed from the file by construction, so the difference of the addresses is the place in it.
-        let start = (data.as_ptr() as usize).wrapping_sub(bytes.as_ptr() as usize);
-        return start
-            .checked_add(data.len())
-            .filter(|end| *end <= bytes.len())
-            .map(|end| start..end)
-            .ok_or_else(|| problem("its data is not in the bundle"));
+        return place_in(bytes, data).ok_or_else(|| problem("its data is not in the bundle"));
     }
     let number = |name: &str| node.cells(name).number().and_then(|number| usize::try_from(number).ok());
     let size = number("data-size")

@@ -15,7 +15,7 @@ use bulkhead_types::{CpuIndex, IntId, Ipa, PAGE_SIZE, Range, Trigger, VcpuId};
 use crate::board::Board;
 use crate::error::Problem;
 use crate::plan::{Device, GuestGic, GuestUart, Memory, is_counters, stretches};
-use crate::tree::{Node, NodeId, Tree};
+use crate::tree::{Blob, Node, NodeId, Tree, place_in};
 
 const GIC_PHANDLE: u32 = 1;
 const UART_CLOCK_PHANDLE: u32 = 2;
@@ -97,19 +97,16 @@ fn generate<'g>(guest: &Guest<'g, '_>, warnings: &mut Vec<Problem>) -> Tree<'g> 
 
 /// The blob, and where its seeds are.
 fn flatten(tree: &Tree<'_>) -> GuestBlob {
-    let chosen = tree.by_path("/chosen").map_or(NodeId::ROOT, |chosen| chosen.id());
-    let written = tree.to_blob_with_places(&[(chosen, "kaslr-seed"), (chosen, "rng-seed")]);
-    let mut places = written.places.into_iter();
-    let (kaslr_seed, rng_seed) = (places.next().flatten(), places.next().flatten());
-    GuestBlob { blob: written.blob, kaslr_seed, rng_seed }
+    let blob = tree.to_blob();
+    let chosen = Blob::new(&blob).and_then(|blob| blob.root().child("chosen"));
+    let place = |seed| place_in(&blob, chosen?.property(seed)?);
+    let (kaslr_seed, rng_seed) = (place("kaslr-seed"), place("rng-seed"));
+    GuestBlob { blob, kaslr_seed, rng_seed }
 }
 
 /// The child of the root with this name, made if it is not there.
 fn at_root<'t>(tree: &mut Tree<'t>, name: &'static str) -> NodeId {
-    match tree.root().child(name).map(|node| node.id()) {
-        Some(node) => node,
-        None => tree.add_node(NodeId::ROOT, name),
-    }
+    tree.child_or_new(NodeId::ROOT, name)
 }
 
 impl Guest<'_, '_> {

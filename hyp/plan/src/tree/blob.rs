@@ -4,6 +4,7 @@
 //! Hardly anything is checked ahead: where the blob is damaged, reading ends.
 
 use core::ffi::CStr;
+use core::ops::Range;
 
 use super::Cells;
 use super::node::is_called;
@@ -21,6 +22,14 @@ const END: u32 = 9;
 #[must_use]
 pub fn blob_size(bytes: &[u8]) -> Option<usize> {
     if word(bytes, 0)? == MAGIC { usize::try_from(word(bytes, 4)?).ok() } else { None }
+}
+
+/// Where in `whole` a slice of it lies; `None` if it is none.
+#[must_use]
+pub fn place_in(whole: &[u8], part: &[u8]) -> Option<Range<usize>> {
+    let start = part.as_ptr().addr().checked_sub(whole.as_ptr().addr())?;
+    let end = start.checked_add(part.len())?;
+    (end <= whole.len()).then_some(start..end)
 }
 
 /// A blob whose header has been checked.
@@ -63,9 +72,8 @@ impl<'a> Blob<'a> {
 
     /// The memory reservation block: address and size of each entry (Devicetree Specification, 5.3).
     pub fn reservations(&self) -> impl Iterator<Item = (u64, u64)> + use<'a> {
-        let mut cells = Cells::new(self.reservations);
-        core::iter::from_fn(move || Some((cells.take_number(2)?, cells.take_number(2)?)))
-            .take_while(|entry| *entry != (0, 0))
+        let entries = Cells::new(self.reservations).entries(0, [2, 2]);
+        entries.map(|[address, size]| (address, size)).take_while(|entry| *entry != (0, 0))
     }
 }
 

@@ -46,6 +46,24 @@ impl<'t> Cells<'t> {
         }
     }
 
+    /// Entries of `N` numbers, so many cells wide each, behind `skip` cells to leave out. They end where none is left
+    /// whole, where a number is wider than two cells, and where none takes any cells.
+    pub fn entries<const N: usize>(
+        mut self,
+        skip: u32,
+        widths: [u32; N],
+    ) -> impl Iterator<Item = [u64; N]> + use<'t, N> {
+        core::iter::from_fn(move || {
+            let left = self.0.len();
+            self.skip_cells(skip)?;
+            let mut entry = [0; N];
+            for (number, width) in entry.iter_mut().zip(widths) {
+                *number = self.take_number(width)?;
+            }
+            (self.0.len() < left).then_some(entry)
+        })
+    }
+
     /// Leaves out `cells` cells.
     pub fn skip_cells(&mut self, cells: u32) -> Option<()> {
         let bytes = usize::try_from(cells).ok()?.checked_mul(4)?;
@@ -112,6 +130,17 @@ mod tests {
         assert_eq!(cells.take_number(0), Some(0));
         assert_eq!(cells.take_number(1), Some(3));
         assert_eq!(cells.take_number(1), None);
+    }
+
+    #[test]
+    fn entries_end_with_the_last_whole_one() {
+        let bytes: Vec<u8> = (1..=5_u32).flat_map(u32::to_be_bytes).collect();
+        let entries = |skip, widths| Cells::new(&bytes).entries(skip, widths).collect::<Vec<_>>();
+        assert_eq!(entries(0, [1, 1]), [[1, 2], [3, 4]]);
+        assert_eq!(entries(0, [0, 2]), [[0, 0x1_0000_0002], [0, 0x3_0000_0004]]);
+        assert_eq!(entries(3, [1, 1]), [[4, 5]]);
+        assert_eq!(entries(0, [3, 1]), [[0; 2]; 0]);
+        assert_eq!(entries(0, [0, 0]), [[0; 2]; 0]);
     }
 
     #[test]

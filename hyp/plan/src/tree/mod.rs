@@ -16,13 +16,12 @@ use crate::sorted::Map;
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
 
-pub use blob::{Blob, BlobNode, blob_size};
+pub use blob::{Blob, BlobNode, blob_size, place_in};
 pub use cells::{Cells, Strings};
 pub use node::Node;
 pub(crate) use node::base_name;
 pub use read::MAX_DEPTH;
 pub(crate) use reg::through;
-pub use write::Written;
 
 /// A node of one [`Tree`]. An ID of another tree denotes an empty node.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -46,21 +45,13 @@ pub struct Property<'a> {
 struct Data<'a> {
     name: Cow<'a, str>,
     parent: Option<NodeId>,
-    first_child: Option<NodeId>,
-    last_child: Option<NodeId>,
-    next_sibling: Option<NodeId>,
+    children: Vec<NodeId>,
     properties: Vec<Property<'a>>,
 }
 
 impl Data<'_> {
-    const EMPTY: Self = Self {
-        name: Cow::Borrowed(""),
-        parent: None,
-        first_child: None,
-        last_child: None,
-        next_sibling: None,
-        properties: Vec::new(),
-    };
+    const EMPTY: Self =
+        Self { name: Cow::Borrowed(""), parent: None, children: Vec::new(), properties: Vec::new() };
 }
 
 static EMPTY: Data<'static> = Data::EMPTY;
@@ -157,20 +148,19 @@ impl<'a> Tree<'a> {
     pub fn add_node(&mut self, parent: NodeId, name: impl Into<Cow<'a, str>>) -> NodeId {
         let id = NodeId(u32::try_from(self.nodes.len()).unwrap_or(u32::MAX));
         self.nodes.push(Data { name: name.into(), parent: Some(parent), ..Data::EMPTY });
-        let previous = self.data_mut(parent).and_then(|data| data.last_child.replace(id));
-        match previous {
-            Some(previous) => {
-                if let Some(data) = self.data_mut(previous) {
-                    data.next_sibling = Some(id);
-                }
-            }
-            None => {
-                if let Some(data) = self.data_mut(parent) {
-                    data.first_child = Some(id);
-                }
-            }
+        if let Some(parent) = self.data_mut(parent) {
+            parent.children.push(id);
         }
         id
+    }
+
+    /// The child of `parent` that [`Node::child`] finds; a new one if there is none.
+    pub(crate) fn child_or_new(&mut self, parent: NodeId, name: impl Into<Cow<'a, str>>) -> NodeId {
+        let name = name.into();
+        match self.node(parent).child(&name).map(|node| node.id()) {
+            Some(child) => child,
+            None => self.add_node(parent, name),
+        }
     }
 
     /// Gives `node` a property, in place of one of the same name if there is one.
@@ -221,23 +211,9 @@ impl<'a> Tree<'a> {
 
     /// Takes a node with all below it out of its parent's children: paths and blobs know it no more.
     pub(crate) fn detach(&mut self, node: NodeId) {
-        let next = self.node(node).data.next_sibling;
-        let Some(parent) = self.node(node).parent().map(|parent| parent.id()) else { return };
-        let before = self.node(parent).children().find(|child| child.data.next_sibling == Some(node));
-        let before = before.map(|child| child.id());
-        match before.and_then(|before| self.data_mut(before)) {
-            Some(before) => before.next_sibling = next,
-            None => {
-                if let Some(parent) = self.data_mut(parent) {
-                    parent.first_child = next;
-                }
-            }
-        }
-        if let Some(parent) = self.data_mut(parent).filter(|parent| parent.last_child == Some(node)) {
-            parent.last_child = before;
-        }
-        if let Some(data) = self.data_mut(node) {
-            data.next_sibling = None;
+        let parent = self.node(node).data.parent;
+        if let Some(parent) = parent.and_then(|parent| self.data_mut(parent)) {
+            parent.children.retain(|child| *child != node);
         }
     }
 

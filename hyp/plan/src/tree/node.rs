@@ -57,13 +57,9 @@ impl<'t, 'a> Node<'t, 'a> {
     }
 
     /// Its children, in the order of the tree.
-    pub fn children(&self) -> impl Iterator<Item = Self> + use<'t, 'a> {
-        let (tree, mut next) = (self.tree, self.data.first_child);
-        core::iter::from_fn(move || {
-            let child = tree.node(next?);
-            next = child.data.next_sibling;
-            Some(child)
-        })
+    pub fn children(&self) -> impl DoubleEndedIterator<Item = Self> + use<'t, 'a> {
+        let tree = self.tree;
+        self.data.children.iter().map(|child| tree.node(*child))
     }
 
     /// The first child of this name; a name without a unit address also finds a child that has one.

@@ -22,23 +22,12 @@ pub(crate) fn through(
         return Some(address);
     }
     let last = address.checked_add(size)?;
-    if [child_cells, parent_cells, size_cells] == [0, 0, 0] {
-        return None;
-    }
-    let mut cells = Cells::new(ranges);
-    while !cells.is_empty() {
-        // A PCI address has three cells, and its first one tells the space: no memory address.
-        if child_cells > 2 {
-            return None;
-        }
-        let child = cells.take_number(child_cells)?;
-        let parent = cells.take_number(parent_cells)?;
-        let length = cells.take_number(size_cells)?;
-        if child <= address && last <= child.saturating_add(length) {
-            return address.checked_sub(child)?.checked_add(parent);
-        }
-    }
-    None
+    // A PCI address has three cells, and its first one tells the space: that is no memory address, and ends them.
+    let mut entries = Cells::new(ranges).entries(0, [child_cells, parent_cells, size_cells]);
+    entries.find_map(|[child, parent, length]| {
+        let inside = child <= address && last <= child.saturating_add(length);
+        address.checked_sub(child).filter(|_| inside)?.checked_add(parent)
+    })
 }
 
 impl Node<'_, '_> {
@@ -48,23 +37,27 @@ impl Node<'_, '_> {
     /// A `reg` whose size does not fit the bus's `#address-cells` and `#size-cells`.
     pub fn reg(&self) -> Result<Vec<(u64, u64)>, Problem> {
         let Some(bus) = self.parent() else { return Ok(Vec::new()) };
-        let (address_cells, size_cells) = (bus.address_cells(), bus.size_cells());
-        let mut cells = self.cells("reg");
-        let whole = cells.is_whole();
-        let mut entries = Vec::with_capacity(1);
-        while !cells.is_empty() {
-            match (cells.take_number(address_cells), cells.take_number(size_cells)) {
-                (Some(address), Some(size)) if whole && address_cells > 0 => entries.push((address, size)),
-                _ => {
-                    return Err(Problem::new(
-                        self.path(),
-                        format!("reg does not divide into addresses of {address_cells} cells and sizes of {size_cells}"),
-                    )
-                    .property("reg"));
-                }
-            }
+        self.entries("reg", 0, [bus.address_cells(), bus.size_cells()])
+    }
+
+    /// The entries of a property, an address and a size each, so many cells wide, behind as many to skip.
+    fn entries(
+        &self,
+        name: &'static str,
+        skip: u32,
+        widths @ [address_cells, size_cells]: [u32; 2],
+    ) -> Result<Vec<(u64, u64)>, Problem> {
+        let cells = self.cells(name);
+        let entry = skip.saturating_add(address_cells).saturating_add(size_cells) as usize;
+        let whole = cells.is_whole() && cells.len().checked_rem(entry) == Some(0);
+        let fits = cells.is_empty() || (whole && matches!(widths, [1..=2, 0..=2]));
+        if !fits {
+            let rule = format!(
+                "{name} does not divide into addresses of {address_cells} cells and sizes of {size_cells}"
+            );
+            return Err(Problem::new(self.path(), rule).property(name));
         }
-        Ok(entries)
+        Ok(cells.entries(skip, widths).map(|[address, size]| (address, size)).collect())
     }
 
     /// The ranges in `reg` as the CPUs see them, through the `ranges` of every bus above.
@@ -84,35 +77,18 @@ impl Node<'_, '_> {
         let Some(bus) = self.parent().filter(|_| self.string("device_type") == Some("pci")) else {
             return Ok(Vec::new());
         };
-        let mut cells = self.cells("ranges");
-        let mut windows = Vec::new();
-        while !cells.is_empty() {
-            let window = cells.skip_cells(self.address_cells()).and_then(|()| {
-                Some((cells.take_number(bus.address_cells())?, cells.take_number(self.size_cells())?))
-            });
-            let (address, size) = window.ok_or_else(|| {
-                Problem::new(self.path(), "ranges does not divide into PCI addresses, addresses and sizes")
-                    .property("ranges")
-            })?;
-            windows.push(self.translated(address, size)?);
-        }
-        Ok(windows)
+        let windows =
+            self.entries("ranges", self.address_cells(), [bus.address_cells(), self.size_cells()])?;
+        windows.into_iter().map(|(address, size)| self.translated(address, size)).collect()
     }
 
     /// What a bus passes on from its devices to its parent: addresses of the parent and sizes in `dma-ranges`, as far
     /// as that is well-formed (Devicetree Specification, 2.3.9).
     pub(crate) fn dma_windows(&self) -> Vec<(u64, u64)> {
-        let mut cells = self.cells("dma-ranges");
-        let mut next = || {
-            cells.skip_cells(self.address_cells())?;
-            Some((cells.take_number(self.parent()?.address_cells())?, cells.take_number(self.size_cells())?))
-        };
-        let mut windows = Vec::new();
-        // Without cells an entry takes none of the property, and there is no end of them.
-        while let Some(window) = next().filter(|(_, size)| *size > 0) {
-            windows.push(window);
-        }
-        windows
+        let Some(bus) = self.parent() else { return Vec::new() };
+        let entries =
+            self.cells("dma-ranges").entries(self.address_cells(), [bus.address_cells(), self.size_cells()]);
+        entries.map(|[address, size]| (address, size)).filter(|(_, size)| *size > 0).collect()
     }
 
     fn translated(&self, mut address: u64, size: u64) -> Result<Range<Hpa>, Problem> {

@@ -4,16 +4,19 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 
 pub mod raspberry_pi;
+#[path = "../../../../scripts/src/bundle.rs"]
+pub mod writer;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use bulkhead_plan::Planned;
-use bulkhead_plan::bundle::{Contents, NewConfiguration, NewImage, software_crc32, write};
+use bulkhead_plan::bundle::software_crc32;
 use bulkhead_plan::plan::Partition;
 use bulkhead_plan::tree::Tree;
 use bulkhead_types::{Hpa, Ipa, Range};
+use writer::{Configuration, Contents, Image, write};
 
 pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -60,8 +63,8 @@ pub fn linux_image() -> Vec<u8> {
     image
 }
 
-pub fn image(name: &str, kind: &str, data: Vec<u8>) -> NewImage {
-    NewImage { name: name.into(), kind: kind.into(), hash: "crc32".into(), data }
+pub fn image(name: &str, kind: &str, data: Vec<u8>) -> Image {
+    Image { name: name.into(), kind: kind.into(), hash: "crc32".into(), data }
 }
 
 pub fn bundle(overlay: Vec<u8>) -> Vec<u8> {
@@ -91,12 +94,12 @@ pub fn small_bundle_with(overlay: Vec<u8>, tree: Vec<u8>) -> Vec<u8> {
     ])
 }
 
-pub fn pack(images: Vec<NewImage>) -> Vec<u8> {
+pub fn pack(images: Vec<Image>) -> Vec<u8> {
     let contents = Contents {
         description: "test".into(),
         timestamp: 0,
         images,
-        configurations: vec![NewConfiguration {
+        configurations: vec![Configuration {
             name: "default".into(),
             description: "any board".into(),
             compatible: vec![],

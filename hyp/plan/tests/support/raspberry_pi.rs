@@ -3,10 +3,11 @@
 
 use std::fs;
 
-use bulkhead_plan::bundle::{Bundle, Contents, NewConfiguration, software_crc32, write};
+use bulkhead_plan::bundle::{Bundle, software_crc32};
 use bulkhead_plan::tree::{NodeId, Tree};
 use bulkhead_plan::{Planned, plan_board};
 
+use super::writer::{Configuration, Contents, write};
 use super::{image, linux_image, overlay, root};
 
 /// The model with 8 GiB.
@@ -27,7 +28,7 @@ pub fn bundle(overlays: &[(&str, Vec<u8>)]) -> Vec<u8> {
             description: "test".into(),
             timestamp: 0,
             images,
-            configurations: vec![NewConfiguration {
+            configurations: vec![Configuration {
                 name: "default".into(),
                 description: "any board".into(),
                 compatible: vec![],

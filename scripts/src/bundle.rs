@@ -1,13 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Writing a bundle, for the host command.
+//! Writing a bundle. The planner's own tests use this file too (hyp/plan/tests/support).
 
-use alloc::format;
-use alloc::string::String;
-use alloc::vec::Vec;
-
-use super::hash::{Crc32, compute};
-use crate::error::Problem;
-use crate::tree::{NodeId, Tree};
+use bulkhead_plan::bundle::{Crc32, compute};
+use bulkhead_plan::error::Problem;
+use bulkhead_plan::tree::{NodeId, Tree};
 
 /// Image data starts at multiples of this, so that a page-aligned image can be mapped where it lies.
 const DATA_ALIGN: usize = 4096;
@@ -58,7 +54,7 @@ pub struct Configuration {
 /// An image with a hash that is not known; more than 4 GiB.
 pub fn write(contents: &Contents, crc32: Crc32) -> Result<Vec<u8>, Problem> {
     // The positions depend on the size of the tree, which does not depend on the positions.
-    let size = tree(contents, &alloc::vec![0; contents.images.len()], crc32)?.len();
+    let size = tree(contents, &vec![0; contents.images.len()], crc32)?.len();
     let mut end = size;
     let mut positions = Vec::with_capacity(contents.images.len());
     for image in &contents.images {
