@@ -5,12 +5,13 @@
 //! differ from libfdt, neither in what the tree means: new nodes and properties go behind the old
 //! ones instead of before them, and a labelled node without a phandle is given one.
 
+use alloc::borrow::Cow;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::error::{Problem, nearest};
-use crate::tree::{Cells, Node, NodeId, Tree};
+use crate::tree::{Cells, Node, NodeId, Strings, Tree};
 
 const SYMBOLS: &str = "__symbols__";
 const FIXUPS: &str = "__fixups__";
@@ -27,18 +28,20 @@ const LAST_PHANDLE: u32 = u32::MAX - 1;
 /// may then be half changed, and is of no more use.
 pub fn apply<'a>(base: &mut Tree<'a>, blob: &'a [u8], what: &str) -> Result<(), Problem> {
     let mut overlay = Tree::parse(blob, what)?;
-    let fragments: Vec<NodeId> = overlay
-        .root()
-        .children()
-        .filter(|node| node.child(OVERLAY).is_some())
-        .map(|node| node.id())
-        .collect();
+    let fragments: Vec<NodeId> = fragments(&overlay).map(|node| node.id()).collect();
     if fragments.is_empty() {
         return Err(Problem::new(what, "it is not an overlay: it has no fragment with an __overlay__ node")
             .advice("Its source must start with \"/dts-v1/; /plugin/;\" and extend nodes by label or path"));
     }
-    relocate_phandles(&mut overlay, base.highest_phandle(), what)?;
-    resolve_symbols(base, &mut overlay, what)?;
+    // Labels first: what they give a phandle in the base counts for the overlay's own.
+    let mut cells = references_to_labels(base, &overlay, what)?;
+    cells.extend(own_phandles(&overlay, base.highest_phandle(), what)?);
+    for (node, property, offset, cell) in cells {
+        let place = overlay.value_mut(node, &property).and_then(|value| value.get_mut(offset..));
+        if let Some(place) = place.and_then(|bytes| bytes.first_chunk_mut::<4>()) {
+            *place = cell.to_be_bytes();
+        }
+    }
     let mut placed = Vec::with_capacity(fragments.len());
     for fragment in fragments {
         let fragment = overlay.node(fragment);
@@ -54,13 +57,21 @@ pub fn apply<'a>(base: &mut Tree<'a>, blob: &'a [u8], what: &str) -> Result<(), 
 
 /// Whether a tree is an overlay: it has a fragment.
 pub(crate) fn is_overlay(tree: &Tree<'_>) -> bool {
-    tree.root().children().any(|node| node.child(OVERLAY).is_some())
+    fragments(tree).next().is_some()
 }
 
-/// Lifts the overlay's own phandles, and the references to them, above the base's.
-fn relocate_phandles(overlay: &mut Tree<'_>, by: u32, what: &str) -> Result<(), Problem> {
+fn fragments<'t, 'a>(tree: &'t Tree<'a>) -> impl Iterator<Item = Node<'t, 'a>> {
+    tree.root().children().filter(|node| node.child(OVERLAY).is_some())
+}
+
+/// A cell to be written in the overlay: the node, the property, the offset in its value, the cell.
+type NewCell<'a> = (NodeId, Cow<'a, str>, usize, u32);
+
+/// The overlay's own phandles, and the references to them, lifted above the base's.
+fn own_phandles<'a>(overlay: &Tree<'a>, by: u32, what: &str) -> Result<Vec<NewCell<'a>>, Problem> {
+    let mut new: Vec<NewCell<'a>> = Vec::new();
     if by == 0 {
-        return Ok(());
+        return Ok(new);
     }
     let moved = |old: u32| {
         old.checked_add(by).filter(|new| *new <= LAST_PHANDLE).ok_or_else(|| {
@@ -68,62 +79,56 @@ fn relocate_phandles(overlay: &mut Tree<'_>, by: u32, what: &str) -> Result<(), 
                 .value(format!("{old:#x}"))
         })
     };
-    let mut new = Vec::new();
     for node in overlay.nodes() {
         for name in ["phandle", "linux,phandle"] {
             if let Some(old) = node.u32(name) {
-                new.push((node.id(), name, 0, moved(old)?));
+                new.push((node.id(), name.into(), 0, moved(old)?));
             }
         }
     }
-    if let Some(fixups) = overlay.root().child(LOCAL_FIXUPS) {
-        let mut pending = alloc::vec![(fixups, overlay.root())];
-        while let Some((fixups, node)) = pending.pop() {
-            for property in fixups.properties() {
-                for offset in Cells::new(&property.value) {
-                    let old = cell_at(node, &property.name, offset as usize)
-                        .ok_or_else(|| bad_fixup(what, node, &property.name))?;
-                    new.push((node.id(), &*property.name, offset as usize, moved(old)?));
-                }
-            }
-            for child in fixups.children() {
-                let target = node.child(child.name()).ok_or_else(|| bad_fixup(what, node, child.name()))?;
-                pending.push((child, target));
+    let bad = |node: Node<'_, '_>, name: &str| {
+        Problem::new(what, "its __local_fixups__ node is damaged").value(format!("{} {name}", node.path()))
+    };
+    let fixups = overlay.root().child(LOCAL_FIXUPS);
+    let mut pending: Vec<_> = fixups.into_iter().map(|fixups| (fixups, overlay.root())).collect();
+    while let Some((fixups, node)) = pending.pop() {
+        for property in fixups.properties() {
+            for offset in Cells::new(&property.value) {
+                let offset = offset as usize;
+                let old = cell_at(node, &property.name, offset).ok_or_else(|| bad(node, &property.name))?;
+                new.push((node.id(), property.name.clone(), offset, moved(old)?));
             }
         }
+        for child in fixups.children() {
+            pending.push((child, node.child(child.name()).ok_or_else(|| bad(node, child.name()))?));
+        }
     }
-    let new: Vec<(NodeId, String, usize, u32)> = new
-        .into_iter()
-        .map(|(node, name, offset, value)| (node, String::from(name), offset, value))
-        .collect();
-    for (node, name, offset, value) in new {
-        store_cell(overlay, node, &name, offset, value);
-    }
-    Ok(())
+    Ok(new)
 }
 
-/// Fills in the references to labels of the base.
-fn resolve_symbols(base: &mut Tree<'_>, overlay: &mut Tree<'_>, what: &str) -> Result<(), Problem> {
-    let Some(fixups) = overlay.root().child(FIXUPS).map(|node| node.id()) else { return Ok(()) };
-    let mut stores = Vec::new();
-    for property in overlay.node(fixups).properties() {
+/// The references to labels of the base.
+fn references_to_labels<'a>(
+    base: &mut Tree<'a>,
+    overlay: &Tree<'a>,
+    what: &str,
+) -> Result<Vec<NewCell<'a>>, Problem> {
+    let mut new: Vec<NewCell<'a>> = Vec::new();
+    for property in overlay.root().child(FIXUPS).iter().flat_map(Node::properties) {
         let phandle = phandle_of_label(base, &property.name, what)?;
-        for place in overlay.node(fixups).strings(&property.name) {
-            let bad = || Problem::new(what, "its __fixups__ node is damaged").value(format!("\"{place}\""));
-            let mut parts = place.rsplitn(3, ':');
-            let (Some(offset), Some(name), Some(path)) = (parts.next(), parts.next(), parts.next()) else {
-                return Err(bad());
+        for place in Strings::new(&property.value) {
+            let cell = || {
+                let (property, offset) = place.rsplit_once(':')?;
+                let (path, name) = property.rsplit_once(':')?;
+                let (node, offset) = (overlay.by_path(path)?, offset.parse().ok()?);
+                cell_at(node, name, offset)?;
+                Some((node.id(), String::from(name).into(), offset, phandle))
             };
-            let offset: usize = offset.parse().map_err(|_| bad())?;
-            let node = overlay.by_path(path).ok_or_else(bad)?;
-            cell_at(node, name, offset).ok_or_else(bad)?;
-            stores.push((node.id(), String::from(name), offset, phandle));
+            new.push(cell().ok_or_else(|| {
+                Problem::new(what, "its __fixups__ node is damaged").value(format!("\"{place}\""))
+            })?);
         }
     }
-    for (node, name, offset, phandle) in stores {
-        store_cell(overlay, node, &name, offset, phandle);
-    }
-    Ok(())
+    Ok(new)
 }
 
 /// The phandle of the base's node with this label; gives it one if it has none.
@@ -159,25 +164,21 @@ fn phandle_of_label(base: &mut Tree<'_>, label: &str, what: &str) -> Result<u32,
 
 /// The node of the base that a fragment extends.
 fn target(base: &Tree<'_>, fragment: Node<'_, '_>, what: &str) -> Result<NodeId, Problem> {
-    let problem = |value: String, rule: &'static str| {
-        Problem::new(format!("{what}, {}", fragment.path()), rule).property("target").value(value)
+    let problem = |rule| Problem::new(format!("{what}, {}", fragment.path()), rule);
+    let node = if let Some(phandle) = fragment.u32("target") {
+        base.by_phandle(phandle).ok_or_else(|| {
+            problem("the board's tree has no node with this phandle")
+                .property("target")
+                .value(format!("<{phandle:#x}>"))
+        })
+    } else if let Some(path) = fragment.string("target-path") {
+        base.find(path).ok_or_else(|| {
+            problem("the board's tree has no such node").property("target-path").value(format!("\"{path}\""))
+        })
+    } else {
+        Err(problem("a fragment needs target (a phandle) or target-path (a path or an alias)"))
     };
-    if let Some(phandle) = fragment.u32("target") {
-        let node = base.by_phandle(phandle).ok_or_else(|| {
-            problem(format!("<{phandle:#x}>"), "the board's tree has no node with this phandle")
-        })?;
-        return Ok(node.id());
-    }
-    let path = fragment.string("target-path").ok_or_else(|| {
-        Problem::new(
-            format!("{what}, {}", fragment.path()),
-            "a fragment needs target (a phandle) or target-path (a path or an alias)",
-        )
-    })?;
-    let node = base.find(path).ok_or_else(|| {
-        problem(format!("\"{path}\""), "the board's tree has no such node").property("target-path")
-    })?;
-    Ok(node.id())
+    node.map(|node| node.id())
 }
 
 /// Lays the properties and children of `content` over `target`.
@@ -188,9 +189,7 @@ fn merge<'a>(base: &mut Tree<'a>, target: NodeId, content: Node<'_, 'a>) {
             base.set(target, property.name.clone(), property.value.clone());
         }
         for child in content.children() {
-            let existing = base.node(target).child(child.name()).map(|node| node.id());
-            let id = existing.unwrap_or_else(|| base.add_node(target, child.data_name().clone()));
-            pending.push((id, child));
+            pending.push((base.child_or_new(target, child.data_name().clone()), child));
         }
     }
 }
@@ -216,25 +215,11 @@ fn merge_symbols<'a>(base: &mut Tree<'a>, overlay: &Tree<'a>, placed: &[(NodeId,
             ("/", rest) => String::from(rest),
             (target, rest) => format!("{target}{rest}"),
         };
-        let node = match base.root().child(SYMBOLS) {
-            Some(node) => node.id(),
-            None => base.add_node(NodeId::ROOT, SYMBOLS),
-        };
+        let node = base.child_or_new(NodeId::ROOT, SYMBOLS);
         base.set_string(node, symbol.name.clone(), &path);
     }
 }
 
 fn cell_at(node: Node<'_, '_>, property: &str, offset: usize) -> Option<u32> {
     node.property(property)?.get(offset..)?.first_chunk::<4>().copied().map(u32::from_be_bytes)
-}
-
-fn store_cell(tree: &mut Tree<'_>, node: NodeId, property: &str, offset: usize, cell: u32) {
-    let place = tree.value_mut(node, property).and_then(|value| value.get_mut(offset..));
-    if let Some(place) = place.and_then(|bytes| bytes.first_chunk_mut::<4>()) {
-        *place = cell.to_be_bytes();
-    }
-}
-
-fn bad_fixup(what: &str, node: Node<'_, '_>, name: &str) -> Problem {
-    Problem::new(what, "its __local_fixups__ node is damaged").value(format!("{} {name}", node.path()))
 }

@@ -8,7 +8,7 @@ use std::fs;
 use std::process::Command;
 
 use bulkhead_plan::overlay::apply;
-use bulkhead_plan::tree::{Node, Tree};
+use bulkhead_plan::tree::{Node, NodeId, Tree};
 use proptest::prelude::*;
 use support::dtc;
 
@@ -187,4 +187,18 @@ proptest! {
     fn generated_overlays_apply_as_with_libfdt(overlays in overlays()) {
         assert_same(BASE, &overlays);
     }
+}
+
+#[test]
+fn a_labelled_node_gets_a_phandle_that_the_overlay_does_not_use() {
+    let mut base = Tree::new();
+    base.add_node(NodeId::ROOT, "theirs");
+    let symbols = base.add_node(NodeId::ROOT, "__symbols__");
+    base.set_string(symbols, "theirs", "/theirs");
+    let source = "/dts-v1/; /plugin/; &{/} { own: own { }; user { nodes = <&own &theirs>; }; };";
+    let blob = dtc("dts", "dtb", source.as_bytes());
+    apply(&mut base, &blob, "overlay").unwrap();
+    let nodes = base.by_path("/user").unwrap().cells("nodes");
+    let paths: Vec<_> = nodes.map(|phandle| base.by_phandle(phandle).unwrap().path()).collect();
+    assert_eq!(paths, ["/own", "/theirs"]);
 }

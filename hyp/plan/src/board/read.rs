@@ -11,7 +11,7 @@ use super::{Board, Console, Cpu, Entropy, Gic, Start, Timer};
 use crate::early::{ConsoleKind, SPIN_TABLE_SIZE, conduit, without_options};
 use crate::error::{Errors, Problem};
 use crate::interrupts::{GIC_V2, GIC_V3, interrupts};
-use crate::sorted::sort_by_key;
+use crate::sorted::{Map, sort_by_key};
 use crate::tree::{Node, NodeId, Tree};
 
 impl Board {
@@ -125,6 +125,7 @@ fn reserved(tree: &Tree<'_>) -> Result<Vec<(Range<Hpa>, String)>, Problem> {
 fn cpus(root: Node<'_, '_>) -> Result<Vec<Cpu>, Errors> {
     let mut errors = Errors::new();
     let mut cpus: Vec<Cpu> = Vec::new();
+    let mut affinities = Map::new();
     let is_cpu = |node: &Node<'_, '_>| node.string("device_type") == Some("cpu") || node.base_name() == "cpu";
     // A CPU that waits for its enable-method is "disabled"; only a broken one has "fail"
     // (Devicetree Specification, 3.8.1).
@@ -134,16 +135,12 @@ fn cpus(root: Node<'_, '_>) -> Result<Vec<Cpu>, Errors> {
             && works(&node)
             && let Some(cpu) = errors.note(cpu(node))
         {
+            let affinity = cpu.mpidr.affinity();
+            if affinities.add(affinity, ()).is_err() {
+                let problem = Problem::new("/cpus", "two CPUs have the same reg");
+                errors.push(problem.value(format!("<{affinity:#x}>")));
+            }
             cpus.push(cpu);
-        }
-    }
-    let mut affinities: Vec<u64> = cpus.iter().map(|cpu| cpu.mpidr.affinity()).collect();
-    sort_by_key(&mut affinities, |affinity| *affinity);
-    for pair in affinities.windows(2) {
-        if let [a, b] = pair
-            && a == b
-        {
-            errors.push(Problem::new("/cpus", "two CPUs have the same reg").value(format!("<{a:#x}>")));
         }
     }
     if cpus.is_empty() && errors.0.is_empty() {
