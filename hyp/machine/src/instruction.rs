@@ -144,7 +144,7 @@ impl Transfer {
             Bank::General { signed, wide } => (signed, wide),
             Bank::Vector => (false, true),
         };
-        let size = Size::from_bytes(1 << this.scale.min(3)).unwrap_or(Size::Double);
+        let size = Size::of_power(u32::from(this.scale.min(3)));
         let pieces = if this.scale > 3 { 2 } else { 1 };
         (0..2_u8).filter(move |n| *n == 0 || this.registers.1.is_some()).flat_map(move |n| {
             (0..pieces).map(move |piece| {

@@ -46,15 +46,15 @@ pub enum Size {
 }
 
 impl Size {
-    /// The size with this many bytes, if there is one.
+    /// The size of 2 to the power of `bits` bytes, of which the lowest two count.
     #[must_use]
-    pub const fn from_bytes(bytes: u64) -> Option<Self> {
-        match bytes {
-            1 => Some(Self::Byte),
-            2 => Some(Self::Half),
-            4 => Some(Self::Word),
-            8 => Some(Self::Double),
-            _ => None,
+    #[inline(always)]
+    pub const fn of_power(bits: u32) -> Self {
+        match bits & 3 {
+            0 => Self::Byte,
+            1 => Self::Half,
+            2 => Self::Word,
+            _ => Self::Double,
         }
     }
 
@@ -126,12 +126,7 @@ impl Access {
     #[must_use]
     #[inline(always)]
     pub const fn size(self) -> Size {
-        match self.0 >> 22 & 3 {
-            0 => Size::Byte,
-            1 => Size::Half,
-            2 => Size::Word,
-            _ => Size::Double,
-        }
+        Size::of_power(self.0 >> 22)
     }
 
     /// Whether a load extends the sign (SSE, bit 21).
