@@ -101,8 +101,7 @@ impl Free {
             let piece = Range::<Hpa>::new(Hpa(start), size)?;
             range.covers(&piece).then_some((range.size(), place, piece))
         });
-        let (_, place, piece) =
-            fits.min_by_key(|(size, place, piece)| (!better.is(*piece), *size, *place))?;
+        let (_, place, piece) = fits.min_by_key(|(size, _, piece)| rank(!better.is(*piece), *size))?;
         self.remove(place, piece);
         Some(piece)
     }
@@ -128,13 +127,14 @@ impl Free {
     fn largest_piece(&self, limit: u64, guest: u64, better: Better) -> Option<(usize, Range<Hpa>)> {
         let [_, block, page] = BLOCKS;
         [block, page].into_iter().find_map(|block| {
-            let pieces = self.0.iter().enumerate().filter_map(|(place, range)| {
+            // From the highest, so that of equal ones the lowest is taken.
+            let pieces = self.0.iter().enumerate().rev().filter_map(|(place, range)| {
                 let start = congruent(range.start().0, guest, block)?;
                 let room = align_down(range.end().0.checked_sub(start)?, block);
                 let piece = Range::<Hpa>::new(Hpa(start), room.min(limit))?;
                 (!piece.is_empty()).then_some((place, piece))
             });
-            pieces.max_by_key(|(place, piece)| (better.is(*piece), piece.size(), core::cmp::Reverse(*place)))
+            pieces.max_by_key(|(_, piece)| rank(better.is(*piece), piece.size()))
         })
     }
 
@@ -145,6 +145,11 @@ impl Free {
         push(&mut rest, taken.end().0, range.end().0);
         self.0.splice(place..=place, rest);
     }
+}
+
+/// By a yes or no, and where that is the same by the size, which is below 2^63 in any physical address space.
+fn rank(is_so: bool, size: u64) -> u64 {
+    u64::from(is_so) << 63 | size
 }
 
 /// The first address from `start` that equals `guest` modulo `block`, a power of two.
