@@ -11,7 +11,7 @@ use crate::cpu::{self, Cpu};
 use crate::entropy::{Pool, Random};
 use crate::memory::{self, stack_top};
 use crate::system::{self, System};
-use crate::{alive, console, crc, interrupts, panic, partition, read_register, world};
+use crate::{alive, console, crc, interrupts, panic, partition, read_register};
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -114,7 +114,6 @@ fn boot(outline: &Outline<'_>, tree: Range<Hpa>) -> Result<&'static System, Refu
 
     let controller = start_interrupt_controller(&board)?;
     let (power, watchdog) = power::take(board.psci, &plan)?;
-    let physical_bits = world::physical_bits();
     let system = system::publish(System {
         cpus: list_cpus(&board, &plan, working),
         controller,
@@ -132,7 +131,7 @@ fn boot(outline: &Outline<'_>, tree: Range<Hpa>) -> Result<&'static System, Refu
         random: Random::new(power::firmware(board.psci)),
         bundle: bundle_bytes,
         entropy: Pool::new(&[&board.entropy.rng_seed, &board.entropy.kaslr_seed]),
-        partitions: partition::build(&board, plan, physical_bits)?,
+        partitions: partition::build(&board, plan)?,
     });
     memory::prepare_window(system.cpus.len())?;
     audit(system, &board.gic)?;
@@ -153,7 +152,7 @@ fn run(system: &'static System) -> ! {
     console::open_input();
     start::others(system, this);
     for partition in &system.partitions {
-        match system.cpus.iter().find(|cpu| partition.owns(cpu.index) && !cpu.is_online()) {
+        match system.cpus.iter().find(|cpu| partition.owns(cpu.index) && cpu.guest().is_none()) {
             None => partition.start_on_its_cpu(system),
             Some(cpu) => {
                 line(format_args!(

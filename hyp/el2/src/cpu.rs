@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The physical CPUs, and where each waits while its vCPU is off.
 
+use crate::console::line;
 use crate::counts::Counts;
 use crate::partition::{Partition, Vcpu};
 use crate::predictor::Cleansing;
@@ -37,7 +38,7 @@ pub struct Cpu {
     online: AtomicBool,
     /// When it last came by at EL2, by the physical counter: see [`crate::alive`].
     pub beat: AtomicU64,
-    /// What runs here: set as it comes up, if it has an owner.
+    /// What runs here: set as it comes up, if it has an owner and is fit for it.
     guest: Once<Guest>,
 }
 
@@ -97,7 +98,7 @@ impl Cpu {
         self.stack_top
     }
 
-    /// What runs here, if it has an owner and has come up.
+    /// What runs here, if it has an owner, has come up, and is fit for it.
     #[inline(always)]
     pub fn guest(&'static self) -> Option<&'static Guest> {
         self.guest.get()
@@ -144,6 +145,10 @@ pub fn enter(system: &'static System, cpu: &'static Cpu) {
     let owner = cpu.owner.and_then(|(partition, vcpu)| {
         let partition = system.partitions.get(partition)?;
         let vcpu = partition.vcpus.get(vcpu)?;
+        if let Some(why) = partition.unfit() {
+            line(format_args!("error: CPU {} ({:?}): {why}", cpu.index, cpu.mpidr));
+            return None;
+        }
         let distributor = partition.frames.distributor;
         let (told, seat) = (told(system.firmware), partition.gic.seat(vcpu.id)?);
         let cleansing = Cleansing::of_this_cpu(&told);

@@ -179,6 +179,11 @@ impl Partition {
         Lines::new(&system.controller, self)
     }
 
+    /// Why the calling CPU cannot be one of its, if it cannot.
+    pub fn unfit(&self) -> Option<&'static str> {
+        world::unfit(self.input_bits)
+    }
+
     /// Prepares the calling CPU for `vcpu`.
     pub fn configure_cpu(&self, vcpu: &Vcpu) {
         world::configure(self.tables, self.input_bits, vcpu.id.mpidr());

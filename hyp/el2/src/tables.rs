@@ -46,6 +46,32 @@ impl Geometry {
     }
 }
 
+/// Bits of a physical address on a CPU with this ID_AA64MMFR0_EL1 (PARange), 48 at most.
+#[must_use]
+pub const fn physical_bits(features: u64) -> u32 {
+    match features & 0xf {
+        0 => 32,
+        1 => 36,
+        2 => 40,
+        3 => 42,
+        4 => 44,
+        _ => 48,
+    }
+}
+
+/// Why a CPU with this ID_AA64MMFR0_EL1 cannot walk a stage 2 of `input_bits`, if it cannot.
+#[must_use]
+pub const fn unfit(features: u64, input_bits: u32) -> Option<&'static str> {
+    // TGran4_2: 0 says the same as TGran4 does of stage 1, 1 that there is none.
+    match (features >> 40 & 0xf, features >> 28 & 0xf) {
+        (1, _) | (0, 0xf) => Some("it has no granule of 4 KiB for stage 2"),
+        _ if physical_bits(features) < input_bits => {
+            Some("it has fewer bits of physical address (ID_AA64MMFR0_EL1.PARange) than the CPU that booted")
+        }
+        _ => None,
+    }
+}
+
 /// Descriptors in one page.
 const ENTRIES: usize = 512;
 /// The level whose descriptors are pages.
@@ -385,6 +411,31 @@ pub(crate) mod tests {
         assert_eq!(rights(stage2::memory(false, true)), (0b01, 0b00));
         assert_eq!(rights(stage2::memory(false, false)), (0b01, 0b10));
         assert_eq!(stage2::memory(true, true), stage2::MEMORY);
+    }
+
+    #[test]
+    fn a_cpu_that_cannot_walk_what_another_built_is_found() {
+        let (few, fits, none) = (Some("fewer bits"), None, Some("granule"));
+        for (features, input_bits, why) in [
+            (2, 40, fits),
+            (5, 40, fits),
+            (6, 48, fits),
+            (1, 36, fits),
+            (1, 40, few),
+            (2, 42, few),
+            // TGran4, and TGran4_2, which says it anew.
+            (0xf << 28 | 2, 40, none),
+            (0xf << 28 | 2 << 40 | 2, 40, fits),
+            (1 << 28 | 2, 40, fits),
+            (1 << 40 | 2, 40, none),
+        ] {
+            let said = unfit(features, input_bits);
+            assert_eq!(said.is_some(), why.is_some(), "{features:#x}");
+            assert!(
+                why.is_none_or(|why| said.is_some_and(|said| said.contains(why))),
+                "{features:#x}: {said:?}"
+            );
+        }
     }
 
     #[test]

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! EL2's own timer (CNTHP; Arm ARM, D24.10), one a CPU: it has the CPU look after its partition in time, and come by
+//! EL2's own timer (Arm ARM, CNTHP_CTL_EL2, CNTHP_CVAL_EL2), one a CPU: it has the CPU look after its partition in time, and come by
 //! for the board's watchdog.
 
 use crate::alive;

@@ -6,6 +6,7 @@
 
 use crate::registers::{dsb_sy, isb};
 use crate::{read_register, write_register};
+use bulkhead_el2::tables;
 use bulkhead_machine::sysreg::{IdTable, Options, Register, configuration};
 use bulkhead_types::Mpidr;
 
@@ -20,14 +21,12 @@ pub const PSTATE: u64 = 0x3c5;
 
 /// Size of physical addresses that this CPU and stage 2 have, as bits.
 pub fn physical_bits() -> u32 {
-    match read_register!("id_aa64mmfr0_el1") & 0xf {
-        0 => 32,
-        1 => 36,
-        2 => 40,
-        3 => 42,
-        4 => 44,
-        _ => 48,
-    }
+    tables::physical_bits(read_register!("id_aa64mmfr0_el1"))
+}
+
+/// Why stage 2 of so many bits, made on another CPU, cannot be this one's, which may be of another kind.
+pub fn unfit(input_bits: u32) -> Option<&'static str> {
+    tables::unfit(read_register!("id_aa64mmfr0_el1"), input_bits)
 }
 
 /// VTCR_EL2 (Arm ARM): `input_bits` of guest-physical address from level 1, walks write-back and

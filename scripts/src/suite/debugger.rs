@@ -9,7 +9,8 @@ use std::fs;
 use std::io::{BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// The stub's numbers of registers (QEMU's `aarch64-core.xml`), after x0 to x30.
 pub const SP: u8 = 31;
@@ -31,6 +32,18 @@ impl Stub {
         let path = std::env::temp_dir().join(format!("bulkhead-debugger-{}", std::process::id()));
         lab.board.extra.extend(["-gdb".into(), format!("unix:{},server=on,wait=off", path.display()).into()]);
         Self(path)
+    }
+
+    /// Waits for a board that stands still from the start (`-S`).
+    ///
+    /// # Errors
+    /// When the stub does not answer.
+    pub fn attach_first(&self) -> Result<Debugger> {
+        let end = Instant::now() + Duration::from_secs(60);
+        while !self.0.exists() && Instant::now() < end {
+            thread::sleep(Duration::from_millis(50));
+        }
+        self.attach()
     }
 
     /// Stops the board, which has said something already.

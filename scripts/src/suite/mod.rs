@@ -98,8 +98,11 @@ fn trials(project: &Project, full: bool) -> Vec<Trial> {
     let boards = boards();
     let scenarios =
         scenarios::ALL.iter().chain(life::ALL).chain(examples::ALL).chain(refusals::ALL).chain(desk::ALL);
-    let scenarios =
-        scenarios.chain(branches::ALL).chain(strain::ALL).chain(panics::ALL).chain([&errors::SCENARIO]);
+    let scenarios = scenarios
+        .chain(branches::ALL)
+        .chain(strain::ALL)
+        .chain(panics::ALL)
+        .chain([&errors::SCENARIO, &refusals::ALWAYS_A_HOST]);
     let mut trials = Vec::new();
     for (index, scenario) in scenarios.enumerate() {
         let chosen = if full { boards.as_slice() } else { &boards[index % boards.len()..][..1] };

@@ -2,9 +2,11 @@
 //! What is refused: each mistake gets its sentence on the console, nothing starts, and the board stops.
 
 use super::Scenario;
+use super::debugger::Stub;
 use super::lab::Lab;
+use super::panics::{IMAGE, symbol};
 use crate::board::Fault;
-use crate::machine::Failure;
+use crate::machine::{Failure, Machine};
 use crate::qemu::BoardName;
 use anyhow::{Result, bail, ensure};
 use std::time::Duration;
@@ -31,9 +33,15 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "refuses-with-every-error", run: every_error },
 ];
 
+/// On QEMU's virt board, where it is known where the image lies.
+pub const ALWAYS_A_HOST: Scenario = Scenario { name: "refuses-a-host", run: always_a_host };
+
 /// Boots, and expects these beginnings of errors, in order and no others.
 fn refused(lab: &Lab, bundle: Option<&[u8]>, expected: &[&str]) -> Result<()> {
-    let mut machine = lab.boot_bundle(bundle)?;
+    refuses(lab.boot_bundle(bundle)?, expected)
+}
+
+fn refuses(mut machine: Machine, expected: &[&str]) -> Result<()> {
     let limit = machine.patience(Duration::from_secs(30));
     let errors = match machine.finish(Some(limit)) {
         Err(Failure::Fault(Fault::Refused(errors))) => errors,
@@ -44,6 +52,24 @@ fn refused(lab: &Lab, bundle: Option<&[u8]>, expected: &[&str]) -> Result<()> {
         && errors.iter().zip(expected).all(|(error, expected)| error.starts_with(expected));
     ensure!(met, "expected:\n  {}\nbut there came:\n  {}", expected.join("\n  "), errors.join("\n  "));
     Ok(())
+}
+
+/// QEMU's CPUs can all leave HCR_EL2.E2H, so a debugger changes what is read of it, behind the call that clears it.
+fn always_a_host(lab: &mut Lab) -> Result<()> {
+    const LINK: u8 = 30;
+    const E2H: u64 = 1 << 34;
+    let stub = Stub::new(lab);
+    lab.board.extra.push("-S".into());
+    let machine = lab.boot_bundle(Some(&good(lab)?))?;
+    let mut debugger = stub.attach_first()?;
+    debugger.run_to(IMAGE + symbol(lab, "init_el2")?, &[0])?;
+    // mrs x9, hcr_el2; tbz x9
+    let test = debugger.register(0, LINK)? + 4;
+    debugger.run_to(test, &[0])?;
+    let value = debugger.register(0, 9)?;
+    debugger.set_register(0, 9, value | E2H)?;
+    debugger.let_run(&[0])?;
+    refuses(machine, &["entered at EL2; this CPU is a host at EL2 always"])
 }
 
 /// Partitions that run our ticker: the name and what else stands in the node.

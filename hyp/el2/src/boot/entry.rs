@@ -131,6 +131,8 @@ _secondary:
     msr     daifset, #0b1111
     msr     spsel, #1
     bl      init_el2
+    mrs     x9, hcr_el2
+    tbnz    x9, #34, 2f                 // E2H: see `wrong_level`
     mrs     x9, mpidr_el1
     mov     x10, #{affinity_low}
     movk    x10, #{affinity_3}, lsl #32
@@ -145,7 +147,7 @@ _secondary:
     b.eq    3f
     add     x0, x0, #{cpu_size}
     b       1b
-2:  wfe                                 // not in the board's tree, so it has no stack: it waits for ever
+2:  wfe                                 // not in the board's tree, so it has no stack, or always a host: it waits for ever
     b       2b
 3:  adrp    x10, {translation}
     add     x10, x10, :lo12:{translation}

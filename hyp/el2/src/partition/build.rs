@@ -5,6 +5,7 @@ use super::{GicFrames, Line, Partition, Uart, Vcpu, Watchdog};
 use crate::boot::Refusal;
 use crate::dump::Trace;
 use crate::memory::TablePages;
+use crate::world;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use alloc::{format, string::String};
@@ -30,25 +31,20 @@ const VMID: u32 = 48;
 ///
 /// # Errors
 /// A sentence that names the partition.
-pub fn build(board: &Board, plan: Plan, physical_bits: u32) -> Result<Vec<Partition>, Refusal> {
+pub fn build(board: &Board, plan: Plan) -> Result<Vec<Partition>, Refusal> {
     let mut partitions = Vec::with_capacity(plan.partitions.len());
     for (partition, number) in plan.partitions.into_iter().zip(0_u16..) {
         let name = partition.name.clone();
         partitions.push(
-            one(board, partition, PartitionId(number), physical_bits)
+            one(board, partition, PartitionId(number))
                 .map_err(|sentence| Refusal::from(format!("partition {name}: {sentence}")))?,
         );
     }
     Ok(partitions)
 }
 
-fn one(
-    board: &Board,
-    plan: plan::Partition,
-    id: PartitionId,
-    physical_bits: u32,
-) -> Result<Partition, String> {
-    let geometry = Geometry::stage2(physical_bits);
+fn one(board: &Board, plan: plan::Partition, id: PartitionId) -> Result<Partition, String> {
+    let geometry = Geometry::stage2(world::physical_bits());
     let tables = map(board, &plan, geometry).map_err(|error| format!("no stage-2 tables ({error:?})"))?;
     let vcpus = plan.cpus.iter().zip(0_u16..);
     let vcpus: Vec<Vcpu> = vcpus

@@ -150,6 +150,12 @@ pub const CONTROLS: &[Control] = controls! {
     "EOIcount"                 Varies "ends without a list register" Given "counted by hardware, taken by EL2";
 }
 
+"ICC_SRE_EL2" {
+    "SRE"                      On  "ICC and ICH registers at EL2" Given "the guest's ICC registers are the virtual CPU interface's";
+    "DFB DIB"                  On  "no bypass of the GIC" Given "interrupts come through the GIC alone";
+    "Enable"                   On  "ICC_SRE_EL1" Given "reads as on the board; what it decides is the guest's own virtual interface, set anew at each start";
+}
+
 "HFGRTR_EL2" {
     "*" Off "reads of EL1's registers" Given "TRAPS has them one by one";
     "n*" Off "reads of registers of later features" Undefined "hidden";

@@ -21,13 +21,13 @@ const UART_INTERRUPT: u32 = 33;
 /// Where memory starts if the configuration does not say.
 pub(super) const MEMORY: Ipa = Ipa(0x4000_0000);
 
-/// GICD of version 2 (IHI 0048B, 4.1.2). A GIC-400 has its CPU interface right behind it.
+/// GICD of version 2 (IHI 0048B, "Distributor register map"). A GIC-400 has its CPU interface right behind it.
 const DISTRIBUTOR_SIZE_V2: u64 = 0x1000;
-/// GICD of version 3 (IHI 0069H, 12.1).
+/// GICD of version 3 (IHI 0069, "The GIC Distributor register map").
 const DISTRIBUTOR_SIZE_V3: u64 = 0x1_0000;
-/// GICC of version 2 ends with GICC_DIR at 0x1000 (IHI 0048B, 4.1.3).
+/// GICC of version 2 ends with GICC_DIR at 0x1000 (IHI 0048B, "CPU interface register map").
 const CPU_INTERFACE_SIZE: u64 = 0x2000;
-/// RD_base and SGI_base, 64 KiB each (IHI 0069H, 12.1).
+/// RD_base and SGI_base, 64 KiB each (IHI 0069, "The GIC Redistributor register map").
 const REDISTRIBUTOR_SIZE: u64 = 0x2_0000;
 const UART_SIZE: u64 = 0x1000;
 /// Steps in which a free place for a virtual device is looked for.
@@ -36,7 +36,7 @@ const STEP: u64 = 0x1_0000;
 pub(super) const WATCHDOG: Ipa = Ipa(0x090e_0000);
 pub(super) const WATCHDOG_SIZE: u64 = 0x2000;
 
-/// How many vCPUs a GICv2 can tell apart (IHI 0048B, 2.1).
+/// How many vCPUs a GICv2 can tell apart (IHI 0048B, GICD_TYPER.CPUNumber).
 const MAX_VCPUS_V2: usize = 8;
 /// As many redistributors as fit below the UART.
 const MAX_VCPUS_V3: usize = ((UART.0 - REDISTRIBUTORS.0) / REDISTRIBUTOR_SIZE) as usize;
