@@ -2,10 +2,12 @@
 //! Shows the console: as it grows on a terminal, line by line elsewhere.
 
 use crate::console::{Event, HYPERVISOR, clean};
+use crate::project::write_whole;
 use anstyle::{AnsiColor, Style};
 use anyhow::{Context, Result};
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Write, stdout};
+use std::path::Path;
 use std::time::Duration;
 
 /// Someone who is shown the console.
@@ -203,6 +205,16 @@ pub fn print(text: &str) -> Result<()> {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
         written => written.context("cannot print"),
     }
+}
+
+/// Writes a file that the user asked for and says so, on standard error.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write_and_tell(path: &Path, bytes: &[u8], what: &str) -> Result<()> {
+    write_whole(path, bytes)?;
+    eprintln!("{}: {what}, {} KiB", path.display(), bytes.len().div_ceil(1024));
+    Ok(())
 }
 
 #[cfg(test)]

@@ -6,8 +6,10 @@
 use anyhow::Result;
 use bulkhead_host::config::Config;
 use bulkhead_host::machine::Failure;
-use bulkhead_host::project::{Project, write_whole};
-use bulkhead_host::{bench, build, check, new, pack, qemu, run, sdcard, show, stats, suite, terminal};
+use bulkhead_host::project::Project;
+use bulkhead_host::{
+    bench, build, check, display, new, pack, qemu, run, sdcard, show, stats, suite, terminal,
+};
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use std::io::stdout;
@@ -50,7 +52,8 @@ Examples:
   cargo bulkhead check guests/demo
   cargo bulkhead check my-board/ --smp 8 --memory 4096 --gic 2
   cargo bulkhead check my-board/ --board raspi4b
-  cargo bulkhead check my-board/ --dtb my-board.dtb      a tree of one's own";
+  cargo bulkhead check my-board/ --dtb my-board.dtb      a tree of one's own
+  cargo bulkhead check my-board/ --json | jq .problems   for machines: docs/binding.md has the members";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -181,7 +184,11 @@ fn dispatch(arguments: Arguments) -> Result<ExitCode> {
         }
         Command::Pack { config, output, hash, board } => {
             let bundle = pack::pack_with(&project, &Config::open(&config)?, hash)?;
-            write_whole(&output, &bundle)?;
+            display::write_and_tell(
+                &output,
+                &bundle,
+                "a bundle, to be booted as the initial ramdisk of target/bulkhead.img",
+            )?;
             check::warn(&project, &config, &board);
         }
         Command::Sdcard(options) => sdcard::sdcard(&project, &options)?,

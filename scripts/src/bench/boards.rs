@@ -2,13 +2,15 @@
 //! The machines that the bench runs on: QEMU counting instructions, the same each time.
 //!
 //! With `-icount shift=0` an instruction takes a nanosecond of virtual time; `sleep=off` ends a wait by
-//! going on to the next deadline; one thread runs all CPUs in turn. A counter of 1 GHz then counts instructions.
+//! going on to the next deadline; one thread runs all CPUs in turn. A counter of 1 GHz then counts instructions. What is random
+//! comes from a fixed seed.
 
 use super::trace::Images;
 use crate::project::{Project, write_whole};
 use crate::qemu::{self, BoardName, Gic, Process};
-use crate::{build, pack};
+use crate::{build, check, pack};
 use anyhow::{Context, Result, bail, ensure};
+use bulkhead_plan::early::Outline;
 use std::fmt::Write;
 use std::fs;
 use std::io::Read;
@@ -127,21 +129,13 @@ impl<'p> Bench<'p> {
         self.output(&board, &image, Some(&bundle), &tracing(trace)?).map(drop)
     }
 
-    /// What Debian's Linux prints at EL1 of the bare board, with one CPU.
+    /// What Debian's Linux prints with one CPU, natively and in a partition. Natively it has the partition's own device tree,
+    /// and its ramdisk where the partition has it: it sees the same machine. Exceptions of the second run, and what it
+    /// writes to devices, are logged.
     ///
     /// # Errors
     /// As for [`Bench::native`], and when `scripts/setup` has not fetched it.
-    pub fn native_linux(&self, arguments: &str) -> Result<String> {
-        let [kernel, ramdisk] = [self.software("debian-12")?, self.software("busybox-initrd")?];
-        let more = ["-machine", "virtualization=off", "-append", arguments];
-        self.output(&self.counting(1, LINUX_MIB), &kernel, Some(&ramdisk), &more)
-    }
-
-    /// What it prints in a partition of the same size.
-    ///
-    /// # Errors
-    /// As for [`Bench::native_linux`].
-    pub fn guest_linux(&self, arguments: &str) -> Result<String> {
+    pub fn linux(&self, arguments: &str, log: &Path) -> Result<[String; 2]> {
         let nodes = format!(
             "linux {{ compatible = \"bulkhead,partition\"; cpus = <0>; kernel = \"linux\"; ramdisk = \"initrd\";\n\
              memory = <0x0 0x40000000 0x0 {:#x}>; bootargs = \"{}\"; }};",
@@ -149,8 +143,22 @@ impl<'p> Bench<'p> {
             arguments.replace('"', "\\\"")
         );
         let [kernel, ramdisk] = [self.software("debian-12")?, self.software("busybox-initrd")?];
-        let [kernel, ramdisk] = [fs::read(kernel)?, fs::read(ramdisk)?];
-        self.partitions(1, 2 * LINUX_MIB, &nodes, &[("linux", &kernel), ("initrd", &ramdisk)], &[])
+        let images = [("linux", &*fs::read(&kernel)?), ("initrd", &*fs::read(&ramdisk)?)];
+        let logging = ["-d", "int,trace:memory_region_ops_write", "-D", text(log)?];
+        let guest = self.partitions(1, 2 * LINUX_MIB, &nodes, &images, &logging)?;
+
+        let board = self.counting(1, 2 * LINUX_MIB);
+        let examined = check::examine(self.project, &self.folder().join("bench.itb"), &board)?;
+        let planned = examined.planned.context("the partition that just ran has no plan")?;
+        let tree = &planned.plan.partitions.first().context("the plan has no partition")?.tree.blob;
+        let start =
+            Outline::new(tree).and_then(|tree| tree.bundle()).context("the tree has no ramdisk")?.start();
+        let file = self.folder().join("linux.dtb");
+        write_whole(&file, tree)?;
+        let loader = format!("loader,file={},addr={start},force-raw=on", text(&ramdisk)?);
+        let more = ["-machine", "virtualization=off", "-device", &loader];
+        let board = qemu::Options { dtb: Some(file), ..self.counting(1, LINUX_MIB) };
+        Ok([self.output(&board, &kernel, None, &more)?, guest])
     }
 
     fn software(&self, name: &str) -> Result<PathBuf> {
@@ -203,7 +211,9 @@ impl<'p> Bench<'p> {
     fn counting(&self, smp: u16, memory: u32) -> qemu::Options {
         let mut board = qemu::Options { smp, memory, ..self.board.clone() };
         board.cpu.push_str(",cntfrq=1000000000");
-        board.extra.extend(["-icount", "shift=0,sleep=off", "-rtc", "clock=vm"].map(Into::into));
+        board
+            .extra
+            .extend(["-icount", "shift=0,sleep=off", "-rtc", "clock=vm", "-seed", "1"].map(Into::into));
         board
     }
 
@@ -225,8 +235,11 @@ impl<'p> Bench<'p> {
 /// What has QEMU write a trace of everything.
 fn tracing(file: &Path) -> Result<[&str; 6]> {
     let events = "exec,nochain,int,trace:memory_region_ops_read,trace:memory_region_ops_write";
-    let file = file.to_str().context("the path of the trace is no text")?;
-    Ok(["-accel", "tcg,thread=single,one-insn-per-tb=on", "-d", events, "-D", file])
+    Ok(["-accel", "tcg,thread=single,one-insn-per-tb=on", "-d", events, "-D", text(file)?])
+}
+
+fn text(path: &Path) -> Result<&str> {
+    path.to_str().with_context(|| format!("the path {} is no text", path.display()))
 }
 
 /// Runs it to its end.

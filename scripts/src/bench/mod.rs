@@ -7,7 +7,7 @@
 //! | [`figures`] | what the guests print, and the results of a run |
 //! | [`wholes`] | the boot, the memory, the image |
 //! | [`scale`] | how all of it grows |
-//! | [`workloads`] | a Linux and jobs in it, native beside guest |
+//! | [`workloads`], [`exits`] | a Linux and jobs in it, native beside guest |
 //! | [`budgets`] | what each figure may be |
 //! | [`peers`] | the figures of other systems, and what we mean to reach |
 //! | [`table`], [`bars`], [`curves`] | results to be looked at |
@@ -20,6 +20,7 @@ pub mod boards;
 pub mod budgets;
 pub mod classes;
 pub mod curves;
+pub mod exits;
 pub mod figures;
 pub mod paths;
 pub mod peers;
@@ -30,7 +31,8 @@ pub mod trace;
 pub mod wholes;
 pub mod workloads;
 
-use crate::project::{Project, write_whole};
+use crate::display::write_and_tell;
+use crate::project::Project;
 use crate::qemu::{self, BoardName, Gic};
 use crate::{build, project};
 use anyhow::{Context, Result, bail, ensure};
@@ -41,6 +43,9 @@ use figures::{Operation, Results};
 use peers::Peers;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+/// What the bench measures instead of operations: neither kept, nor compared, nor budgeted.
+const OTHERS: [&str; 4] = ["trace", "paths", "scale", "workloads"];
 
 /// What `bench` is told.
 #[derive(Clone, Debug, Args)]
@@ -55,25 +60,25 @@ pub struct Options {
     #[arg(long, value_name = "MODEL", default_value = "cortex-a72")]
     pub cpu: String,
     /// Write the results to a file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = OTHERS)]
     pub json: Option<PathBuf>,
     /// Show the change since results that --json wrote
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = OTHERS)]
     pub compare: Option<PathBuf>,
-    /// Draw the results beside other systems' figures
-    #[arg(long, value_name = "FILE")]
+    /// Draw the results beside other systems' figures; with --scale, how they grow
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["trace", "paths", "workloads"])]
     pub svg: Option<PathBuf>,
     /// Make the results of this run the budgets
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = OTHERS)]
     pub update_budgets: bool,
-    /// Count from an execution trace as well: exits by reason, barriers, device accesses
-    #[arg(long)]
+    /// Count from an execution trace instead: exits by reason, barriers, device accesses
+    #[arg(long, conflicts_with_all = ["paths", "scale", "workloads"])]
     pub trace: bool,
     /// List where the hypervisor's instructions of an operation are, from a trace; `boot` for the boot, `all` for each
-    #[arg(long, value_name = "OPERATION")]
+    #[arg(long, value_name = "OPERATION", conflicts_with_all = ["scale", "workloads"])]
     pub paths: Option<String>,
     /// Measure how figures grow with partitions, CPUs and memory
-    #[arg(long)]
+    #[arg(long, conflicts_with = "workloads")]
     pub scale: bool,
     /// Run whole workloads natively and as a guest: Debian's kernel up to /init, and jobs in user space
     #[arg(long)]
@@ -96,8 +101,10 @@ pub fn run(project: &Project, options: &Options) -> Result<bool> {
         return scales(&benches, options.svg.as_deref());
     }
     if options.workloads {
+        let budgets = Budgets::read(project)?;
         for bench in &benches {
-            println!("{}", workloads::table(bench)?);
+            let interrupt = budgets.of(&bench.name(), "timer-spinning");
+            print!("{}", table::workloads(&bench.name(), &workloads::measure(bench)?, interrupt));
         }
         return Ok(true);
     }
@@ -109,7 +116,7 @@ pub fn run(project: &Project, options: &Options) -> Result<bool> {
         print!("{}", table::results(board, &peers, &budgets, before.as_ref()));
     }
     if let Some(path) = &options.json {
-        write_whole(path, &serde_json::to_vec_pretty(&results)?)?;
+        write_and_tell(path, &serde_json::to_vec_pretty(&results)?, "the results")?;
     }
     if let Some(path) = &options.svg {
         write_picture(path, &bars::draw(&results, &peers))?;
@@ -182,7 +189,8 @@ fn scales(benches: &[Bench<'_>], picture: Option<&Path>) -> Result<bool> {
 }
 
 fn write_picture(path: &Path, picture: &str) -> Result<()> {
-    write_whole(path, format!("<!-- SPDX-License-Identifier: Apache-2.0 OR MIT -->\n{picture}").as_bytes())
+    let picture = format!("<!-- SPDX-License-Identifier: Apache-2.0 OR MIT -->\n{picture}");
+    write_and_tell(path, picture.as_bytes(), "a picture of the results")
 }
 
 fn traces(benches: &[Bench<'_>], operation: Option<&str>) -> Result<()> {

@@ -6,6 +6,7 @@ use super::figures::{Board, Figures, Results};
 use super::peers::Peers;
 use super::scale::{Axis, Scale};
 use super::trace::Trace;
+use super::workloads::{Workload, median};
 
 use std::fmt::Write;
 
@@ -177,6 +178,43 @@ pub fn scale(name: &str, scale: &Scale) -> String {
         events.row([name.to_owned()].into_iter().chain(ranges).collect());
     }
     format!("{name}\n\n{}\n{}\n", boots.render(), events.render())
+}
+
+/// Whole workloads: thousands of instructions, and what of them is the hypervisor's if an `interrupt` takes it so many.
+#[must_use]
+pub fn workloads(name: &str, workloads: &[Workload], interrupt: Option<u64>) -> String {
+    let mut table = Table::new(&[
+        "workload",
+        "native",
+        "guest",
+        "guest / native",
+        "at most",
+        "exits",
+        "interrupts at EL2",
+    ]);
+    let range = |values: &[f64]| {
+        let [least, most] =
+            [values.first(), values.last()].map(|value| value.map(|value| value.round() as u64));
+        let middle = number(Some(median(values).round() as u64));
+        if least == most { middle } else { format!("{middle} ({}-{})", number(least), number(most)) }
+    };
+    for workload in workloads {
+        let exits: Vec<_> =
+            workload.exits.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
+        let interrupts = workload.exits.get("IRQ").copied().unwrap_or_default() as f64;
+        let part =
+            interrupt.map(|cost| interrupts * cost as f64 / 1e3 / workload.guest.iter().sum::<f64>() * 100.0);
+        table.row(vec![
+            workload.name.to_owned(),
+            range(&workload.native),
+            range(&workload.guest),
+            format!("{:.4}", workload.ratio()),
+            workload.most.map_or_else(String::new, |most| format!("{most:.3}")),
+            exits.join(", "),
+            part.map_or_else(String::new, |part| format!("{part:.4} %")),
+        ]);
+    }
+    format!("{name}\n\n{}\n", table.render())
 }
 
 #[cfg(test)]

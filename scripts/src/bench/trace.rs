@@ -226,8 +226,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The exception classes that guests cause (Arm ARM, D24.2, ESR_EL2.EC).
-fn class_name(class: u8) -> Option<&'static str> {
+/// The names of the exception classes that guests cause (Arm ARM, D24.2, ESR_EL2.EC).
+pub fn class_name(class: u8) -> Option<&'static str> {
     match class {
         0x01 => Some("WFI or WFE"),
         0x07 => Some("FP access"),

@@ -20,8 +20,8 @@ pub struct Finding {
     pub marks: Vec<Mark>,
     /// What else there is to say.
     pub notes: Vec<String>,
-    /// The sentence that the hypervisor says of it at boot, if it is one of the hypervisor's own.
-    pub sentence: Option<String>,
+    /// What the hypervisor says of it at boot, if it is one of the hypervisor's own.
+    pub problem: Option<Problem>,
 }
 
 /// A place, and what is to be said of it.
@@ -50,7 +50,7 @@ impl Finding {
     /// An error.
     pub fn error(message: impl Into<String>) -> Self {
         let (marks, notes) = (Vec::new(), Vec::new());
-        Self { severity: Severity::Error, message: message.into(), marks, notes, sentence: None }
+        Self { severity: Severity::Error, message: message.into(), marks, notes, problem: None }
     }
 
     /// What the planner says, at `marks`.
@@ -71,7 +71,7 @@ impl Finding {
                 (None, _) => format!("in {}", problem.node),
             });
         }
-        Self { severity, message, marks, notes, sentence: Some(sentence) }
+        Self { severity, message, marks, notes, problem: Some(problem.clone()) }
     }
 
     /// Adds a place.

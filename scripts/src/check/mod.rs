@@ -5,10 +5,12 @@
 mod boards;
 pub(crate) mod compile;
 mod finding;
+mod json;
 mod locate;
 mod placement;
 
 use crate::config::{self, Config};
+use crate::display;
 use crate::dts::{Sources, parse};
 use crate::pack;
 use crate::project::Project;
@@ -35,6 +37,9 @@ pub use placement::Taken;
 pub struct Options {
     /// A folder with overlays (*.dtso), one overlay, or a packed bundle
     pub config: PathBuf,
+    /// Print what is wrong as JSON
+    #[arg(long)]
+    pub json: bool,
     /// The board to plan for; with --dtb the one whose tree this is.
     #[command(flatten)]
     pub board: qemu::Options,
@@ -86,8 +91,12 @@ impl Examined {
 /// When there is nothing to check: no such file, no such board, no `dtc`.
 pub fn check(project: &Project, options: &Options) -> Result<bool> {
     let examined = examine(project, &options.config, &options.board)?;
-    print(&examined.sources, &examined.findings)?;
     let config = options.config.display();
+    if options.json {
+        display::print(&format!("{:#}\n", json::value(&config.to_string(), &examined)))?;
+        return Ok(examined.is_good());
+    }
+    print(&examined.sources, &examined.findings)?;
     match &examined.planned {
         Some(planned) if examined.is_good() => {
             let partitions = planned.plan.partitions.len();

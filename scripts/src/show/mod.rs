@@ -10,7 +10,7 @@ mod view;
 
 use crate::check::{self, Examined};
 use crate::display;
-use crate::project::{Project, write_whole};
+use crate::project::Project;
 use crate::qemu;
 use anyhow::{Context, Result, bail, ensure};
 use bulkhead_plan::Planned;
@@ -53,7 +53,7 @@ pub fn show(project: &Project, options: &Options) -> Result<bool> {
     let title = options.config.display().to_string();
     let view = View::new(&title, &examined, planned);
     if let Some(file) = &options.svg {
-        write_whole(file, picture::draw(&view).as_bytes())?;
+        display::write_and_tell(file, picture::draw(&view).as_bytes(), "a picture of who owns what")?;
     }
     let shown = match &options.guest_dts {
         Some(name) => guest_source(planned, name)?,

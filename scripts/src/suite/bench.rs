@@ -2,7 +2,7 @@
 //! The instructions that exits cost, against their budgets: a figure that grows by more than 2 % fails.
 
 use super::Scenario;
-use crate::bench::{self, boards::Bench, scale};
+use crate::bench::{self, boards::Bench, scale, workloads};
 use crate::qemu::{self, Gic};
 
 /// What is measured.
@@ -19,6 +19,12 @@ pub const GROWTH: Scenario = Scenario {
 pub const STEADY: Scenario = Scenario {
     name: "events-do-not-grow",
     run: |lab| scale::is_steady(&Bench::new(lab.project(), lab.board.clone())?),
+};
+
+/// A Linux's jobs take what they take on the bare board.
+pub const WORKLOADS: Scenario = Scenario {
+    name: "workloads",
+    run: |lab| workloads::check(&Bench::new(lab.project(), lab.board.clone())?),
 };
 
 /// The boards that have budgets.

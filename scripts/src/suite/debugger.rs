@@ -9,6 +9,7 @@ use std::fs;
 use std::io::{BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -29,7 +30,10 @@ pub struct Stub(PathBuf);
 impl Stub {
     /// Has the lab's board listen.
     pub fn new(lab: &mut Lab) -> Self {
-        let path = std::env::temp_dir().join(format!("bulkhead-debugger-{}", std::process::id()));
+        // Tests of one process may run side by side.
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("bulkhead-debugger-{}-{number}", std::process::id()));
         lab.board.extra.extend(["-gdb".into(), format!("unix:{},server=on,wait=off", path.display()).into()]);
         Self(path)
     }

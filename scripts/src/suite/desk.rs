@@ -6,7 +6,7 @@ use super::Scenario;
 use super::lab::{Lab, Partition};
 use super::{broken, life, shell};
 use crate::board::{Board, Fault, State};
-use crate::check::{self, Examined};
+use crate::check::{self, Examined, Finding};
 use crate::console::HYPERVISOR;
 use crate::machine::Failure;
 use crate::{build, new, pack};
@@ -99,7 +99,11 @@ fn examine_on_enough_cpus(lab: &mut Lab, folder: &Path) -> Result<Examined> {
 
 fn sentences(examined: &Examined) -> Vec<String> {
     let errors = examined.findings.iter().filter(|finding| finding.is_error());
-    errors.map(|finding| finding.sentence.clone().unwrap_or_else(|| finding.message.clone())).collect()
+    let sentence = |finding: &Finding| match &finding.problem {
+        Some(problem) => problem.to_string(),
+        None => finding.message.clone(),
+    };
+    errors.map(sentence).collect()
 }
 
 /// The same sentences in the same order, for every mistake that a compiled overlay can hold.

@@ -132,7 +132,7 @@ fn trials(project: &Project, full: bool) -> Vec<Trial> {
     for scenario in [&bench::SCENARIO, &bench::STEADY] {
         trials.extend(bench::boards().map(|board| trial(&project, scenario, &board)));
     }
-    let once = [&bench::GROWTH].into_iter().chain(book::ALL);
+    let once = [&bench::GROWTH, &bench::WORKLOADS].into_iter().chain(book::ALL);
     trials.extend(once.map(|scenario| trial(&project, scenario, &qemu::Options::default())));
     trials
 }
