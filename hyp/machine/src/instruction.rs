@@ -3,7 +3,8 @@
 //! write-back, of pairs, and of FP and SIMD registers (Arm ARM, C4.1.94, "Loads and Stores").
 //!
 //! What is not here gets an external abort, as from a board whose bus does not do it: exclusives and
-//! atomics, SVE, structures (LD1 and its like), memory copies (FEAT_MOPS), DC ZVA. Unaligned accesses to Device
+//! atomics, SVE, structures (LD1 and its like), memory copies (FEAT_MOPS), DC ZVA; and all of A32 and T32, which only a
+//! process that maps an emulated device could use. Unaligned accesses to Device
 //! memory never come here: stage 1 refuses them first.
 
 #[cfg(test)]

@@ -115,7 +115,7 @@ pub const ALLOWED: &[Allowed] = &[
     any(ALL, "debug: watchpoint, a device", "the fault of stage 2 comes before the watchpoint"),
     any(V3, "device: (pair|pair, post-indexed|stored by a pair)", "QEMU makes one access of 64 bits, which this register has not, of a pair of words"),
     any(ALL, "device: (exclusive|atomic)(, .*)?", "whether a device's memory takes them is IMPLEMENTATION DEFINED: QEMU's does, an emulated device answers with an external abort"),
-    any(ALL, "EL0: A32: (load with write-back|pair) from a device", "instructions of AArch32 are not decoded; in AArch64 they are"),
+    any(ALL, "EL0: A32: (load with write-back|pair) from a device", "decoding A32 and T32 as well would serve only a 32-bit process that maps an emulated device; single registers need none, and AArch64 is decoded"),
     any(ALL, "SMC with a number that is none.*", "an SMC is UNDEFINED where there is no EL3, and a call of ours"),
 
     // Calls.
