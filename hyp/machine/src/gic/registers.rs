@@ -34,6 +34,7 @@ pub(super) enum Register {
     Priority(u32),
     Targets(u32),
     Config(u32),
+    Router,
     Sgi,
     ClearSgiPending(u32),
     SetSgiPending(u32),
@@ -41,7 +42,7 @@ pub(super) enum Register {
 }
 
 impl Register {
-    /// The register that holds the byte at `offset`, below 0x1000.
+    /// The register that holds the byte at `offset` of a distributor.
     #[inline]
     pub(super) const fn at(offset: u32) -> Self {
         let field = match offset >> 7 {
@@ -73,9 +74,41 @@ impl Register {
                     _ => Self::Other,
                 };
             }
+            194..=255 => return Self::Router,
             _ => return Self::Other,
         };
         Self::Bits(field, (offset & 0x7f) >> 2)
+    }
+
+    /// Which 32 interrupts it has the state of, if it has of any.
+    const fn word(self) -> Option<u32> {
+        match self {
+            Self::Bits(_, word) => Some(word),
+            Self::Priority(n) => Some(n >> 3),
+            Self::Config(n) => Some(n >> 1),
+            _ => None,
+        }
+    }
+}
+
+/// The frame that an access goes to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Place {
+    Distributor,
+    /// Whose.
+    Redistributor(u16),
+}
+
+impl Place {
+    /// The register that holds the byte at `offset`, of those that a distributor has: SGI_base, from 0x10000 in a
+    /// redistributor, has them for private interrupts.
+    #[inline(always)]
+    const fn register(self, offset: u32) -> Register {
+        match (self, offset) {
+            (Self::Distributor, _) => Register::at(offset),
+            (Self::Redistributor(_), 0x1_0000..0x1_1000) => Register::at(offset & 0xfff),
+            _ => Register::Other,
+        }
     }
 }
 
@@ -133,16 +166,13 @@ impl<'g> Seat<'g> {
         size: AccessSize,
         hw: &'g H,
     ) -> Result<u64, Fault> {
-        if offset & size.bytes().wrapping_sub(1) != 0 {
-            return Err(Fault);
-        }
         let local = self.with(hw);
-        match (frame, self.gic.version) {
-            (Frame::Distributor, Version::V3) => local.read_distributor(offset, size),
-            (Frame::Distributor, Version::V2) => local.read_distributor_v2(offset, size),
-            (Frame::Redistributor, Version::V3) => local.read_redistributor(offset, size),
-            (Frame::Redistributor, Version::V2) => Err(Fault),
-        }
+        let (place, offset) = local.place(frame, offset, size)?;
+        let word = local.read_word(place, offset & !3, size);
+        Ok(match size {
+            AccessSize::Double => word | local.read_word(place, offset | 4, size).wrapping_shl(32),
+            _ => word.wrapping_shr((offset & 3) << 3) & size.mask(),
+        })
     }
 
     /// The guest writes to a frame of its GIC. Bits of `value` beyond `size` are ignored.
@@ -157,22 +187,49 @@ impl<'g> Seat<'g> {
         value: u64,
         hw: &'g H,
     ) -> Result<(), Fault> {
-        if offset & size.bytes().wrapping_sub(1) != 0 {
-            return Err(Fault);
-        }
         let local = self.with(hw);
-        match (frame, self.gic.version) {
-            (Frame::Distributor, Version::V3) => local.write_distributor(offset, size, value),
-            (Frame::Distributor, Version::V2) => local.write_distributor_v2(offset, size, value),
-            (Frame::Redistributor, Version::V3) => local.write_redistributor(offset, size, value),
-            (Frame::Redistributor, Version::V2) => Err(Fault),
+        let (place, offset) = local.place(frame, offset, size)?;
+        let shift = (offset & 3) << 3;
+        let (low, mask) = (value.wrapping_shl(shift) as u32, size.mask().wrapping_shl(shift) as u32);
+        let register = place.register(offset);
+        if register == Register::Router {
+            // Both halves in one go, if both are written.
+            local.write_router_at(offset, value, size.mask());
+        } else {
+            local.write_word(place, register, offset, size, low, mask);
+            if size == AccessSize::Double {
+                let (register, high) = (place.register(offset | 4), (value >> 32) as u32);
+                local.write_word(place, register, offset | 4, size, high, mask);
+            }
         }
+        Ok(())
     }
 }
 
 impl Gic<'_> {
-    /// The byte of an identification register at this distance from PIDR4 (IHI 0069, GICD_PIDR4:
-    /// GIC-500's and GIC-400's, which guests know).
+    /// Whether a register can be accessed in this size: on GICv2 every one in any.
+    #[inline]
+    fn allows(&self, place: Place, register: Register, offset: u32, size: AccessSize) -> bool {
+        match size {
+            _ if self.version == Version::V2 => true,
+            AccessSize::Byte => matches!(register, Register::Priority(_)),
+            AccessSize::Half => matches!(register, Register::SetSpi | Register::ClearSpi),
+            AccessSize::Word => true,
+            // GICR_TYPER is the only one in its frame.
+            AccessSize::Double => match place {
+                Place::Distributor => register == Register::Router,
+                Place::Redistributor(_) => offset & !4 == 8,
+            },
+        }
+    }
+
+    /// Bytes of the distributor's frame.
+    pub(super) fn distributor_size(&self) -> u32 {
+        if self.version == Version::V2 { 0x1000 } else { 0x1_0000 }
+    }
+
+    /// An identification register, at the end of a frame (IHI 0069, GICD_PIDR4: GIC-500's and GIC-400's, which guests
+    /// know).
     pub(super) fn identification(&self, offset: u32, redistributor: bool) -> u64 {
         let part = match (self.version, redistributor) {
             (Version::V2, _) => 0x90,
@@ -183,21 +240,102 @@ impl Gic<'_> {
             Version::V2 => (0x04, 0x2b),
             Version::V3 => (0x44, 0x3b),
         };
-        match offset >> 2 {
-            0 => continuation,
-            4 => part,
-            5 => 0xb4,
-            6 => revision,
-            8 => 0x0d,
-            9 => 0xf0,
-            10 => 0x05,
-            11 => 0xb1,
+        match offset & 0x3f {
+            0x10 => continuation,
+            0x20 => part,
+            0x24 => 0xb4,
+            0x28 => revision,
+            0x30 => 0x0d,
+            0x34 => 0xf0,
+            0x38 => 0x05,
+            0x3c => 0xb1,
             _ => 0,
         }
     }
 }
 
 impl<H: Hardware> Local<'_, H> {
+    /// The frame that an access goes to, and where in it.
+    #[inline(always)]
+    fn place(&self, frame: Frame, offset: u64, size: AccessSize) -> Result<(Place, u32), Fault> {
+        if offset & size.bytes().wrapping_sub(1) != 0 {
+            return Err(Fault);
+        }
+        match frame {
+            Frame::Distributor if offset < self.gic.distributor_size().into() => {
+                Ok((Place::Distributor, offset as u32))
+            }
+            Frame::Redistributor if self.gic.version == Version::V3 => {
+                let owner = u32::try_from(offset >> 17).ok();
+                let owner =
+                    owner.and_then(|owner| confined::<H>(owner, self.gic.vcpus.len())).ok_or(Fault)?;
+                Ok((Place::Redistributor(owner as u16), offset as u32 & 0x1_ffff))
+            }
+            _ => Err(Fault),
+        }
+    }
+
+    /// The interrupts that a register in this frame has the state of. With affinity routing, private ones' is in the
+    /// redistributor alone.
+    #[inline]
+    fn target(&self, place: Place, register: Register) -> Option<Target<'_>> {
+        match (place, register.word()?) {
+            (Place::Redistributor(owner), 0) => self.private(owner),
+            (Place::Distributor, 0) if self.gic.version == Version::V3 => None,
+            (Place::Distributor, word) => self.word(word),
+            (Place::Redistributor(_), _) => None,
+        }
+    }
+
+    fn read_word(&self, place: Place, offset: u32, size: AccessSize) -> u64 {
+        let register = place.register(offset);
+        if !self.gic.allows(place, register, offset, size) {
+            return 0;
+        }
+        match (self.target(place, register), place) {
+            (Some(target), _) => self.read_state(&target, register),
+            (None, Place::Distributor) => self.read_distributor(register, offset),
+            (None, Place::Redistributor(owner)) => self.read_redistributor(owner, offset),
+        }
+    }
+
+    fn write_word(
+        &self,
+        place: Place,
+        register: Register,
+        offset: u32,
+        size: AccessSize,
+        value: u32,
+        mask: u32,
+    ) {
+        if !self.gic.allows(place, register, offset, size) {
+            return;
+        }
+        match (self.target(place, register), place) {
+            (Some(target), _) => self.write_state(&target, register, value, mask),
+            (None, Place::Distributor) => self.write_distributor(register, value, mask),
+            (None, Place::Redistributor(owner)) => self.write_redistributor(owner, offset, value),
+        }
+    }
+
+    fn read_state(&self, target: &Target<'_>, register: Register) -> u64 {
+        match register {
+            Register::Bits(field, _) => self.read_bits(target, field),
+            Register::Priority(n) => self.read_priority(target, n),
+            Register::Config(n) => self.read_config(target, n),
+            _ => 0,
+        }
+    }
+
+    fn write_state(&self, target: &Target<'_>, register: Register, value: u32, mask: u32) {
+        match register {
+            Register::Bits(field, _) => self.write_bits(target, field, value, mask),
+            Register::Priority(n) => self.write_priority(target, n, value, mask),
+            Register::Config(n) => self.write_config(target, n, value, mask),
+            _ => {}
+        }
+    }
+
     /// The word of interrupts that this vCPU reaches through a distributor: private ones are its own.
     #[inline]
     pub(super) fn word(&self, word: u32) -> Option<Target<'_>> {
@@ -207,9 +345,8 @@ impl<H: Hardware> Local<'_, H> {
         Some(Target { owner: self.me, word, bank, valid: self.gic.implemented(word as usize) })
     }
 
-    /// Some vCPU's private interrupts.
-    pub(super) fn private(&self, owner: u16) -> Option<Target<'_>> {
-        let owner = confined::<H>(owner.into(), self.gic.vcpus.len())? as u16;
+    /// Some vCPU's private interrupts. The vCPU is as [`Local::place`] gives it.
+    fn private(&self, owner: u16) -> Option<Target<'_>> {
         let bank = &self.gic.vcpu(owner)?.bank;
         Some(Target { owner, word: 0, bank, valid: u32::MAX })
     }
@@ -285,8 +422,8 @@ impl<H: Hardware> Local<'_, H> {
 
     /// Message-based interrupts (IHI 0069, GICD_SETSPI_NSR): a message raises or lowers the line of
     /// a level-sensitive interrupt, or adds or removes the pending state of an edge-triggered one.
-    pub(super) fn message(&self, value: u64, set: bool) {
-        let Some(id) = IntId::new(value as u32 & 0x1fff).filter(|id| !id.is_private()) else { return };
+    pub(super) fn message(&self, value: u32, set: bool) {
+        let Some(id) = IntId::new(value & 0x1fff).filter(|id| !id.is_private()) else { return };
         let Some(target) = self.word(id.get() >> 5) else { return };
         let Some(id) = target.id(id.get() & 31) else { return };
         let mask = bit(id.get()) & target.valid;
@@ -335,8 +472,15 @@ mod tests {
             (0xf2c, SetSgiPending(3)),
             (0xf30, Other),
             (0xffc, Other),
+            (0x60fc, Other),
+            (0x6100, Router),
+            (0x7fdc, Router),
+            (0x8000, Other),
         ] {
             assert_eq!(Register::at(offset), register, "{offset:#x}");
         }
+        let of_redistributor =
+            [0x400, 0x1_0400, 0x1_6100].map(|offset| Place::Redistributor(0).register(offset));
+        assert_eq!(of_redistributor, [Other, Priority(0), Other]);
     }
 }
