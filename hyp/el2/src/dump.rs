@@ -75,7 +75,7 @@ pub fn print(guest: &Guest, frame: &Frame, syndrome: Option<&Syndrome>) {
     let rows = if syndrome.is_some() { usize::MAX } else { 5 };
     for (row, registers) in (0_usize..).zip(frame.rows()).take(rows) {
         let last = if row == 4 && syndrome.is_none() { " (x16 to x18, x30)" } else { "" };
-        line(guest, format_args!("x{:<2} {registers:x?}{last}", row.wrapping_mul(4)));
+        line(guest, format_args!("x{:<2} {registers}{last}", row.wrapping_mul(4)));
     }
     guest.vcpu.trace.print(guest);
 }

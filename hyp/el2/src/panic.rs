@@ -3,7 +3,7 @@
 //! is known to hold any more: say where and why, and stop the board.
 
 use crate::console::last_words;
-use crate::vectors::Fault;
+use crate::vectors::{Fault, rows};
 use crate::{alive, cpu, predictor, read_register, system};
 use bulkhead_machine::syndrome::{Own, Syndrome};
 use bulkhead_plan::early::STACK_SIZE;
@@ -61,8 +61,8 @@ pub extern "C" fn fault(kind: u64, registers: &Fault) -> ! {
     last_words(format_args!("  {}", Own(syndrome)));
     last_words(format_args!("  FAR {:#x}, SP {:#x}", syndrome.far, registers.sp));
     who();
-    for (row, registers) in registers.x.chunks(4).enumerate() {
-        last_words(format_args!("  x{:<2} {:x?}", row.wrapping_mul(4), registers));
+    for (row, registers) in rows(&registers.x).enumerate() {
+        last_words(format_args!("  x{:<2} {}", row.wrapping_mul(4), registers));
     }
     backtrace(registers.x.get(29).copied().unwrap_or(0));
     end_board()

@@ -9,6 +9,7 @@
 use crate::counts;
 use crate::cpu::{Cpu, Guest};
 use core::arch::global_asm;
+use core::fmt;
 
 /// The guest's general registers, at the top of its CPU's stack.
 #[repr(C, align(16))]
@@ -49,8 +50,27 @@ impl Frame {
     }
 
     /// All of them, four a row.
-    pub fn rows(&self) -> impl Iterator<Item = &[u64]> {
-        self.x.chunks(4)
+    pub fn rows(&self) -> impl Iterator<Item = Row<'_>> {
+        rows(&self.x)
+    }
+}
+
+/// Registers in hexadecimal, in brackets. As a slice shows itself, but without the code that it has for `{:#?}`.
+pub struct Row<'f>(&'f [u64]);
+
+/// Registers, four a row.
+pub fn rows(x: &[u64]) -> impl Iterator<Item = Row<'_>> {
+    x.chunks(4).map(Row)
+}
+
+impl fmt::Display for Row<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut before = "[";
+        for value in self.0 {
+            write!(f, "{before}{value:x}")?;
+            before = ", ";
+        }
+        f.write_str("]")
     }
 }
 

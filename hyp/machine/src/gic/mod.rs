@@ -127,7 +127,7 @@ pub enum Misfit {
     /// `priority_bits` is not 4 to 8.
     PriorityBits,
     /// An owned interrupt is software generated, or beyond the shared interrupts that there are.
-    Owned(IntId),
+    Owned,
 }
 
 /// The virtual GIC of one partition. See the module's documentation.
@@ -199,13 +199,13 @@ impl<'a> Gic<'a> {
         for &id in owned {
             let mask = bits::bit(id.get());
             if id.is_sgi() {
-                return Err(Misfit::Owned(id));
+                return Err(Misfit::Owned);
             } else if id.is_private() {
                 vcpus.iter().for_each(|vcpu| _ = vcpu.bank.owned.fetch_or(mask, Relaxed));
             } else if gic.spi(id).is_some() {
                 gic.shared_bank(id).ok_or(Misfit::Spis)?.owned.fetch_or(mask, Relaxed);
             } else {
-                return Err(Misfit::Owned(id));
+                return Err(Misfit::Owned);
             }
         }
         gic.clear_shared();

@@ -312,8 +312,8 @@ fn the_most_and_the_least() {
     let v3 = Config::new(V3);
     assert_eq!(refuse(Config::new(bulkhead_machine::gic::Version::V2), spis, &[]), Some(Misfit::Vcpus));
     assert_eq!(refuse(v3, &spis[1..], &[]), Some(Misfit::Spis));
-    assert_eq!(refuse(v3, spis, &[96]), Some(Misfit::Owned(int(96))));
-    assert_eq!(refuse(v3, spis, &[7]), Some(Misfit::Owned(int(7))));
+    assert_eq!(refuse(v3, spis, &[96]), Some(Misfit::Owned));
+    assert_eq!(refuse(v3, spis, &[7]), Some(Misfit::Owned));
     assert_eq!(refuse(Config { priority_bits: 9, ..v3 }, spis, &[]), Some(Misfit::PriorityBits));
     assert_eq!(refuse(v3, spis, &[95, 16]), None);
     assert!(Gic::new(v3, &vcpus[..1], &[], &[], &[]).is_ok());
