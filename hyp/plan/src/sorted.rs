@@ -7,19 +7,33 @@ use alloc::vec::Vec;
 use core::borrow::Borrow;
 
 /// Sorts by a number. What has the same one keeps its order.
-pub fn sort_by_key<T>(items: &mut Vec<T>, key: impl Fn(&T) -> u64) {
-    if items.is_sorted_by_key(&key) {
-        return;
+pub fn sort_by_key<T>(items: &mut [T], key: impl Fn(&T) -> u64) {
+    for (place, other) in swaps(items.iter().map(key).zip(0..).collect()) {
+        items.swap(place, other);
     }
-    // With its place beside it no key is there twice, so that any sort will do, and all types share one.
-    let keys = items.iter().map(key).zip(0..).collect();
-    let mut unsorted: Vec<Option<T>> = items.drain(..).map(Some).collect();
-    items.extend(places(keys).iter().filter_map(|(_, place)| unsorted.get_mut(*place)?.take()));
 }
 
+/// The swaps that sort what has these keys, each with its place beside it: so no key is there twice, any sort will do, and
+/// all types share one.
 #[inline(never)]
-fn places(keys: Vec<(u64, usize)>) -> Vec<(u64, usize)> {
-    BinaryHeap::from(keys).into_sorted_vec()
+fn swaps(keys: Vec<(u64, usize)>) -> Vec<(usize, usize)> {
+    if keys.is_sorted() {
+        return Vec::new();
+    }
+    let sorted = BinaryHeap::from(keys).into_sorted_vec();
+    let mut from: Vec<usize> = sorted.into_iter().map(|(_, from)| from).collect();
+    let mut swaps = Vec::with_capacity(from.len());
+    for start in 0..from.len() {
+        // Round a circle of places, each of which is filled from the next and is then done.
+        let mut place = start;
+        while let Some(next) = from.get_mut(place).map(|from| core::mem::replace(from, place))
+            && next != start
+        {
+            swaps.push((place, next));
+            place = next;
+        }
+    }
+    swaps
 }
 
 /// A map as a list in the order of its keys.
@@ -109,6 +123,14 @@ mod tests {
         let mut items = vec![(3, 'a'), (1, 'b'), (3, 'c'), (1, 'd'), (2, 'e')];
         sort_by_key(&mut items, |(key, _)| *key);
         assert_eq!(items, [(1, 'b'), (1, 'd'), (2, 'e'), (3, 'a'), (3, 'c')]);
+        // Every order of four, with all that are the same.
+        for order in 0..256_u64 {
+            let items: Vec<(u64, usize)> = (0..4).map(|place| (order >> (2 * place) & 3, place)).collect();
+            let (mut ours, mut theirs) = (items.clone(), items);
+            sort_by_key(&mut ours, |(key, _)| *key);
+            theirs.sort();
+            assert_eq!(ours, theirs);
+        }
     }
 
     #[test]
