@@ -67,6 +67,8 @@ pub struct Uart {
     pub interrupt: IntId,
     /// The device.
     pub device: Mutex<Line>,
+    /// UARTFR, which a driver asks before each byte, without the lock.
+    pub flags: AtomicU32,
 }
 
 /// A watchdog.
@@ -309,12 +311,14 @@ impl Partition {
             return;
         }
         device.receive(byte);
-        self.set_uart_line(system, on, uart, device.uart.interrupt_line());
+        self.tell_uart(system, on, uart, &device);
     }
 
-    /// Tells the virtual interrupt controller the level of the UART's line. Called with the device's
-    /// lock held, so that levels arrive in the order in which the device went through them.
-    pub fn set_uart_line(&self, system: &System, on: &'static Cpu, uart: &Uart, level: bool) {
+    /// Makes known what a change of the UART has changed: its flags, then the level of its line to the virtual interrupt
+    /// controller. The device's lock is held, so they arrive in the order in which the device went through them.
+    pub fn tell_uart(&self, system: &System, on: &'static Cpu, uart: &Uart, device: &Line) {
+        uart.flags.store(device.uart.flags(), Ordering::Relaxed);
+        let level = device.uart.interrupt_line();
         let here = on.guest().filter(|guest| guest.partition.id == self.id).map(|guest| guest.vcpu.id);
         self.gic.set_line(here, uart.interrupt, level, &self.lines(system));
     }

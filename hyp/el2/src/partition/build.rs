@@ -66,10 +66,12 @@ fn one(board: &Board, plan: plan::Partition, id: PartitionId) -> Result<Partitio
         }
     };
     let uart = plan.uart.and_then(|planned| {
+        let line = Line::new();
         Some(Uart {
             frame: Range::<Ipa>::new(planned.base, PAGE_SIZE)?,
             interrupt: planned.interrupt,
-            device: Mutex::new(Line::new()),
+            flags: AtomicU32::new(line.uart.flags()),
+            device: Mutex::new(line),
         })
     });
     let watchdog = plan.watchdog.and_then(|control| {

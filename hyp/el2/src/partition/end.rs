@@ -143,7 +143,7 @@ impl Partition {
             // line high that nobody lowers again.
             let mut device = uart.device.lock();
             device.reset();
-            self.set_uart_line(system, cpu::current(), uart, false);
+            self.tell_uart(system, cpu::current(), uart, &device);
         }
         if let Some(watchdog) = &self.watchdog {
             *watchdog.device.lock() = watchdog::Watchdog::default();

@@ -10,8 +10,10 @@ use crate::{console, read_register, timer};
 use bulkhead_el2::exception::{self, AARCH32, MIXED_ENDIAN};
 use bulkhead_machine::gic;
 use bulkhead_machine::syndrome::Access;
+use bulkhead_machine::uart;
 use bulkhead_platform::gic::InterruptController;
 use bulkhead_types::{Ipa, Range};
+use core::sync::atomic::Ordering::Relaxed;
 
 /// Carries out an access to a page that stage 2 does not map, and goes on behind it. False if no device
 /// answers, or not this kind of access: an external abort.
@@ -197,11 +199,25 @@ fn gic_access(frame: &mut Frame, which: gic::Frame, offset: u64, access: Access)
     }
 }
 
-#[inline(never)]
+#[inline(always)]
 fn uart_access(frame: &mut Frame, uart: &'static Uart, offset: u64, access: Access) -> bool {
+    if offset == uart::FR && access.is_narrow_load() {
+        // Its bits are in the lowest byte.
+        frame.set(access.register(), uart.flags.load(Relaxed).into());
+        return true;
+    }
+    uart_locked(frame, uart, offset, access)
+}
+
+#[inline(never)]
+fn uart_locked(frame: &mut Frame, uart: &'static Uart, offset: u64, access: Access) -> bool {
     let guest = frame.guest;
     let mut device = uart.device.lock();
-    let before = device.uart.interrupt_line();
+    if offset == uart::DR && access.is_narrow_store() && device.uart.passes_on() {
+        drop(device);
+        console::output(guest.partition.id, frame.get(access.register()) as u8);
+        return done();
+    }
     let mut sent = None;
     if access.is_write() {
         sent = device.uart.write(offset, access.size(), access.stored(frame.get(access.register())));
@@ -209,10 +225,7 @@ fn uart_access(frame: &mut Frame, uart: &'static Uart, offset: u64, access: Acce
         frame.set(access.register(), access.loaded(device.uart.read(offset, access.size())));
     }
     device.refill();
-    let after = device.uart.interrupt_line();
-    if before != after {
-        guest.partition.set_uart_line(guest.system, guest.cpu, uart, after);
-    }
+    guest.partition.tell_uart(guest.system, guest.cpu, uart, &device);
     drop(device);
     if let Some(byte) = sent {
         console::output(guest.partition.id, byte);

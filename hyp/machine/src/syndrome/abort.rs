@@ -168,6 +168,20 @@ impl Access {
         self.0 & (3 << 22 | 1 << 21 | 1 << 6) == 2 << 22
     }
 
+    /// Whether it is a load of a word or less, as it is.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_narrow_load(self) -> bool {
+        self.0 & (1 << 21 | 1 << 6) == 0 && self.0 & 3 << 22 != 3 << 22
+    }
+
+    /// Whether it is a store of a word or less.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_narrow_store(self) -> bool {
+        self.is_write() && self.0 & 3 << 22 != 3 << 22
+    }
+
     /// Whether it is a store of a word.
     #[must_use]
     #[inline(always)]

@@ -272,3 +272,17 @@ fn the_state_of_a_guest_is_told_in_words() {
         assert_eq!(Pstate(pstate).to_string(), words);
     }
 }
+
+#[test]
+fn narrow_accesses_are_told_apart() {
+    for size in [Size::Byte, Size::Half, Size::Word, Size::Double] {
+        let narrow = size != Size::Double;
+        for (is_write, signed, wide) in
+            [(false, false, false), (false, false, true), (false, true, true), (true, false, false)]
+        {
+            let access = Access::new(size, 7, is_write, signed, wide);
+            assert_eq!(access.is_narrow_load(), narrow && !is_write && !signed, "{access}");
+            assert_eq!(access.is_narrow_store(), narrow && is_write, "{access}");
+        }
+    }
+}

@@ -13,10 +13,14 @@ use fifo::{Fifo, Received};
 
 use crate::syndrome::Size;
 
+pub use offset::{DR, FR};
+
 /// Register offsets (DDI 0183G, table 3-1).
 mod offset {
+    /// UARTDR: data.
     pub const DR: u64 = 0x000;
     pub const RSR_ECR: u64 = 0x004;
+    /// UARTFR: flags, all in the lowest byte.
     pub const FR: u64 = 0x018;
     pub const ILPR: u64 = 0x020;
     pub const LCR_H: u64 = 0x02c;
@@ -103,16 +107,7 @@ impl Default for Uart {
 impl Uart {
     /// A load of `size` at `offset` bytes from the start of its page. Registers are 32 bits wide; a
     /// narrower load gets its part of one, a wider load two of them. What is no register reads as zero.
-    #[inline]
     pub fn read(&mut self, offset: u64, size: Size) -> u64 {
-        if offset == offset::FR && size == Size::Word {
-            // What a driver asks before each byte.
-            return self.flags().into();
-        }
-        self.read_any(offset, size)
-    }
-
-    fn read_any(&mut self, offset: u64, size: Size) -> u64 {
         if size == Size::Double {
             let low = self.read_register(offset & !7);
             let high = self.read_register(offset & !7 | 4);
@@ -125,15 +120,7 @@ impl Uart {
 
     /// A store of `size` at `offset`. Returns the byte that goes out, if one does. A store that does not
     /// begin at a register is lost.
-    #[inline]
     pub fn write(&mut self, offset: u64, size: Size, value: u64) -> Option<u8> {
-        if offset == offset::DR && size != Size::Double {
-            return self.write_data(value as u8);
-        }
-        self.write_any(offset, size, value)
-    }
-
-    fn write_any(&mut self, offset: u64, size: Size, value: u64) -> Option<u8> {
         if offset & 3 != 0 {
             return None;
         }
@@ -164,6 +151,14 @@ impl Uart {
     #[must_use]
     pub fn room(&self) -> usize {
         self.depth().saturating_sub(self.receive.len())
+    }
+
+    /// Whether a byte written to UARTDR goes out and changes nothing here: as long as nobody cleared the transmit
+    /// interrupt, the usual case.
+    #[must_use]
+    #[inline(always)]
+    pub fn passes_on(&self) -> bool {
+        self.raised & INTERRUPT_TRANSMIT != 0 && self.held[CR] & CR_LOOPBACK == 0
     }
 
     /// Whether UARTINTR, the combined interrupt, is asserted.
@@ -239,7 +234,6 @@ impl Uart {
 
     /// UARTDR, written: the byte leaves at once, and as it leaves the FIFO's level falls through every
     /// trigger, which raises the transmit interrupt (2.8.2).
-    #[inline]
     fn write_data(&mut self, byte: u8) -> Option<u8> {
         self.raised |= INTERRUPT_TRANSMIT;
         if self.held[CR] & CR_LOOPBACK != 0 {
@@ -249,7 +243,9 @@ impl Uart {
         Some(byte)
     }
 
-    fn flags(&self) -> u32 {
+    /// UARTFR.
+    #[must_use]
+    pub fn flags(&self) -> u32 {
         let mut flags = FR_TRANSMIT_EMPTY;
         if self.receive.is_empty() {
             flags |= FR_RECEIVE_EMPTY;

@@ -28,6 +28,32 @@ impl Uart {
 }
 
 #[test]
+fn a_byte_that_is_passed_on_changes_nothing() {
+    let mut uart = Uart::default();
+    assert!(!uart.passes_on(), "the first byte raises the transmit interrupt");
+    uart.set(DR, b'a'.into());
+    assert!(uart.passes_on());
+    let registers = |uart: &mut Uart| [FR, offset::RIS, offset::MIS].map(|offset| uart.get(offset));
+    let before = registers(&mut uart);
+    assert_eq!(uart.set(DR, b'b'.into()), Some(b'b'));
+    assert_eq!(registers(&mut uart), before);
+    uart.set(offset::CR, 0x301 | CR_LOOPBACK);
+    assert!(!uart.passes_on(), "it comes back");
+    uart.set(offset::CR, 0x301);
+    uart.set(offset::ICR, INTERRUPT_TRANSMIT);
+    assert!(!uart.passes_on(), "the next byte raises the interrupt again");
+}
+
+#[test]
+fn flags_are_in_the_lowest_byte() {
+    let mut uart = Uart::default();
+    uart.receive(b'a');
+    for size in [Size::Byte, Size::Half, Size::Word] {
+        assert_eq!(uart.read(FR, size), u64::from(uart.flags()));
+    }
+}
+
+#[test]
 fn linux_finds_an_arm_pl011() {
     let mut uart = Uart::default();
     let word = |uart: &mut Uart, base: u64| {
