@@ -67,8 +67,8 @@ pub struct Uart {
     pub interrupt: IntId,
     /// The device.
     pub device: Mutex<Line>,
-    /// UARTFR, which a driver asks before each byte, without the lock.
-    pub flags: AtomicU32,
+    /// Its [`glance`](uart::Uart::glance), without the lock.
+    pub glance: AtomicU32,
 }
 
 /// A watchdog.
@@ -314,10 +314,10 @@ impl Partition {
         self.tell_uart(system, on, uart, &device);
     }
 
-    /// Makes known what a change of the UART has changed: its flags, then the level of its line to the virtual interrupt
+    /// Makes known what a change of the UART has changed: its glance, then the level of its line to the virtual interrupt
     /// controller. The device's lock is held, so they arrive in the order in which the device went through them.
     pub fn tell_uart(&self, system: &System, on: &'static Cpu, uart: &Uart, device: &Line) {
-        uart.flags.store(device.uart.flags(), Ordering::Relaxed);
+        uart.glance.store(device.uart.glance(), Ordering::Relaxed);
         let level = device.uart.interrupt_line();
         let here = on.guest().filter(|guest| guest.partition.id == self.id).map(|guest| guest.vcpu.id);
         self.gic.set_line(here, uart.interrupt, level, &self.lines(system));

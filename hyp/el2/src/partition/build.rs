@@ -70,7 +70,7 @@ fn one(board: &Board, plan: plan::Partition, id: PartitionId) -> Result<Partitio
         Some(Uart {
             frame: Range::<Ipa>::new(planned.base, PAGE_SIZE)?,
             interrupt: planned.interrupt,
-            flags: AtomicU32::new(line.uart.flags()),
+            glance: AtomicU32::new(line.uart.glance()),
             device: Mutex::new(line),
         })
     });

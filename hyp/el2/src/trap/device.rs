@@ -12,7 +12,7 @@ use bulkhead_machine::gic;
 use bulkhead_machine::syndrome::Access;
 use bulkhead_machine::uart;
 use bulkhead_platform::gic::InterruptController;
-use bulkhead_types::{Ipa, Range};
+use bulkhead_types::{Ipa, PartitionId, Range};
 use core::sync::atomic::Ordering::Relaxed;
 
 /// Carries out an access to a page that stage 2 does not map, and goes on behind it. False if no device
@@ -201,23 +201,27 @@ fn gic_access(frame: &mut Frame, which: gic::Frame, offset: u64, access: Access)
 
 #[inline(always)]
 fn uart_access(frame: &mut Frame, uart: &'static Uart, offset: u64, access: Access) -> bool {
+    let glance = uart.glance.load(Relaxed);
     if offset == uart::FR && access.is_narrow_load() {
-        // Its bits are in the lowest byte.
-        frame.set(access.register(), uart.flags.load(Relaxed).into());
+        frame.set(access.register(), (glance & 0xff).into());
         return true;
     }
+    if offset == uart::DR && access.is_narrow_store() && glance & uart::PASSES_ON != 0 {
+        return uart_output(frame.guest.partition.id, frame.get(access.register()) as u8);
+    }
     uart_locked(frame, uart, offset, access)
+}
+
+#[inline(never)]
+fn uart_output(from: PartitionId, byte: u8) -> bool {
+    console::output(from, byte);
+    done()
 }
 
 #[inline(never)]
 fn uart_locked(frame: &mut Frame, uart: &'static Uart, offset: u64, access: Access) -> bool {
     let guest = frame.guest;
     let mut device = uart.device.lock();
-    if offset == uart::DR && access.is_narrow_store() && device.uart.passes_on() {
-        drop(device);
-        console::output(guest.partition.id, frame.get(access.register()) as u8);
-        return done();
-    }
     let mut sent = None;
     if access.is_write() {
         sent = device.uart.write(offset, access.size(), access.stored(frame.get(access.register())));

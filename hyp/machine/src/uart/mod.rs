@@ -63,6 +63,10 @@ const FR_RECEIVE_EMPTY: u32 = 1 << 4;
 const FR_RECEIVE_FULL: u32 = 1 << 6;
 const FR_TRANSMIT_EMPTY: u32 = 1 << 7;
 
+/// Of [`Uart::glance`]: a byte written to UARTDR goes out and changes nothing here. So it is as long as nobody clears the
+/// transmit interrupt.
+pub const PASSES_ON: u32 = 1 << 31;
+
 const LCR_H_FIFOS: u32 = 1 << 4;
 
 /// LBE: what is transmitted is received.
@@ -153,12 +157,12 @@ impl Uart {
         self.depth().saturating_sub(self.receive.len())
     }
 
-    /// Whether a byte written to UARTDR goes out and changes nothing here: as long as nobody cleared the transmit
-    /// interrupt, the usual case.
+    /// What a driver needs for each byte that it sends, for whoever does not want to wait for its turn: UARTFR in the
+    /// lowest byte, and [`PASSES_ON`].
     #[must_use]
-    #[inline(always)]
-    pub fn passes_on(&self) -> bool {
-        self.raised & INTERRUPT_TRANSMIT != 0 && self.held[CR] & CR_LOOPBACK == 0
+    pub fn glance(&self) -> u32 {
+        let passes_on = self.raised & INTERRUPT_TRANSMIT != 0 && self.held[CR] & CR_LOOPBACK == 0;
+        self.flags() | if passes_on { PASSES_ON } else { 0 }
     }
 
     /// Whether UARTINTR, the combined interrupt, is asserted.
@@ -243,9 +247,7 @@ impl Uart {
         Some(byte)
     }
 
-    /// UARTFR.
-    #[must_use]
-    pub fn flags(&self) -> u32 {
+    fn flags(&self) -> u32 {
         let mut flags = FR_TRANSMIT_EMPTY;
         if self.receive.is_empty() {
             flags |= FR_RECEIVE_EMPTY;

@@ -29,27 +29,28 @@ impl Uart {
 
 #[test]
 fn a_byte_that_is_passed_on_changes_nothing() {
+    let passes_on = |uart: &Uart| uart.glance() & PASSES_ON != 0;
     let mut uart = Uart::default();
-    assert!(!uart.passes_on(), "the first byte raises the transmit interrupt");
+    assert!(!passes_on(&uart), "the first byte raises the transmit interrupt");
     uart.set(DR, b'a'.into());
-    assert!(uart.passes_on());
+    assert!(passes_on(&uart));
     let registers = |uart: &mut Uart| [FR, offset::RIS, offset::MIS].map(|offset| uart.get(offset));
     let before = registers(&mut uart);
     assert_eq!(uart.set(DR, b'b'.into()), Some(b'b'));
     assert_eq!(registers(&mut uart), before);
     uart.set(offset::CR, 0x301 | CR_LOOPBACK);
-    assert!(!uart.passes_on(), "it comes back");
+    assert!(!passes_on(&uart), "it comes back");
     uart.set(offset::CR, 0x301);
     uart.set(offset::ICR, INTERRUPT_TRANSMIT);
-    assert!(!uart.passes_on(), "the next byte raises the interrupt again");
+    assert!(!passes_on(&uart), "the next byte raises the interrupt again");
 }
 
 #[test]
-fn flags_are_in_the_lowest_byte() {
+fn a_glance_shows_the_flags() {
     let mut uart = Uart::default();
     uart.receive(b'a');
     for size in [Size::Byte, Size::Half, Size::Word] {
-        assert_eq!(uart.read(FR, size), u64::from(uart.flags()));
+        assert_eq!(uart.read(FR, size), u64::from(uart.glance() & 0xff));
     }
 }
 
