@@ -2,6 +2,7 @@
 //! Budgets: what each figure may be. They only ever go down.
 
 use super::figures::Results;
+use super::peers::Peers;
 use crate::project::{Project, write_whole};
 use anyhow::{Context, Result};
 use std::collections::BTreeMap;
@@ -24,18 +25,20 @@ pub struct Excess {
     board: String,
     name: String,
     value: Option<u64>,
-    budget: u64,
+    /// What bounds it: its budget or its target.
+    bound: &'static str,
+    at: u64,
 }
 
 impl fmt::Display for Excess {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { board, name, value, budget } = self;
+        let Self { board, name, value, bound, at } = self;
         let Some(value) = value else {
-            return write!(f, "{board}: {name} has a budget of {budget}, and no figure any more");
+            return write!(f, "{board}: {name} has a {bound} of {at}, and no figure any more");
         };
-        let percent = (*value as f64 / (*budget).max(1) as f64 - 1.0) * 100.0;
-        let more = value.saturating_sub(*budget);
-        write!(f, "{board}: {name} is {value}, {more} more than its budget of {budget} (+{percent:.1} %)")
+        let percent = (*value as f64 / (*at).max(1) as f64 - 1.0) * 100.0;
+        let more = value.saturating_sub(*at);
+        write!(f, "{board}: {name} is {value}, {more} more than its {bound} of {at} (+{percent:.1} %)")
     }
 }
 
@@ -82,17 +85,23 @@ impl Budgets {
         }
     }
 
-    /// Every figure that is over its budget by more than [`TOLERANCE`], and every budget without a figure.
+    /// Every figure that is over its budget by more than [`TOLERANCE`], or over a target that its budget keeps, and every
+    /// budget without a figure.
     #[must_use]
-    pub fn exceeded(&self, results: &Results) -> Vec<Excess> {
+    pub fn exceeded(&self, results: &Results, peers: &Peers) -> Vec<Excess> {
         let mut exceeded = Vec::new();
         for board in &results.boards {
             for (name, budget) in self.0.get(&board.board).into_iter().flatten() {
                 let value = board.guest(name).map(|figures| figures.median);
-                let limit = budget.saturating_mul(100 + TOLERANCE) / 100;
+                let allowed = budget.saturating_mul(100 + TOLERANCE) / 100;
+                let kept = peers.of(name).and_then(|known| known.target).filter(|target| target >= budget);
+                let (bound, at, limit) = match kept {
+                    Some(target) if target < allowed => ("target", target, target),
+                    _ => ("budget", *budget, allowed),
+                };
                 if value.is_none_or(|value| value > limit) {
                     let (board, name) = (board.board.clone(), name.clone());
-                    exceeded.push(Excess { board, name, value, budget: *budget });
+                    exceeded.push(Excess { board, name, value, bound, at });
                 }
             }
         }
@@ -103,6 +112,7 @@ impl Budgets {
 #[cfg(test)]
 mod tests {
     use super::super::figures::{Board, Figures, Operation};
+    use super::super::peers::Known;
     use super::*;
 
     fn results(value: u64) -> Results {
@@ -111,11 +121,27 @@ mod tests {
     }
 
     #[test]
+    fn a_target_that_is_kept_stays_kept() {
+        let mut budgets = Budgets::default();
+        budgets.take(&results(100));
+        let target = |target| {
+            let figures = Default::default();
+            let known = Known { name: "eoi".into(), title: String::new(), target: Some(target), figures };
+            Peers { systems: Vec::new(), operations: vec![known] }
+        };
+        assert!(budgets.exceeded(&results(101), &target(101)).is_empty());
+        let exceeded = budgets.exceeded(&results(102), &target(101));
+        assert_eq!(exceeded[0].to_string(), "b: eoi is 102, 1 more than its target of 101 (+1.0 %)");
+        assert!(budgets.exceeded(&results(102), &target(99)).is_empty(), "it was missed already");
+        assert_eq!(budgets.exceeded(&results(103), &target(200)).len(), 1);
+    }
+
+    #[test]
     fn two_percent_are_allowed_and_no_more() {
         let mut budgets = Budgets::default();
         budgets.take(&results(100));
-        assert!(budgets.exceeded(&results(102)).is_empty());
-        let exceeded = budgets.exceeded(&results(103));
+        assert!(budgets.exceeded(&results(102), &Peers::default()).is_empty());
+        let exceeded = budgets.exceeded(&results(103), &Peers::default());
         assert_eq!(exceeded[0].to_string(), "b: eoi is 103, 3 more than its budget of 100 (+3.0 %)");
     }
 

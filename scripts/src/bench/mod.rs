@@ -127,7 +127,7 @@ pub fn run(project: &Project, options: &Options) -> Result<bool> {
         println!("the budgets are now those of this run: {}", budgets::FILE);
         return Ok(true);
     }
-    let exceeded = budgets.exceeded(&results);
+    let exceeded = budgets.exceeded(&results, &peers);
     exceeded.iter().for_each(|excess| println!("over budget: {excess}"));
     Ok(exceeded.is_empty())
 }
@@ -167,7 +167,8 @@ pub fn check(project: &Project, gic: Gic, cpu: &str) -> Result<()> {
     let results = Results { boards: vec![measure(&Bench::new(project, board)?)?] };
     let budgets = Budgets::read(project)?;
     ensure!(budgets.knows(&results), "{} has no budgets for {}", budgets::FILE, results.boards[0].board);
-    let exceeded: Vec<_> = budgets.exceeded(&results).iter().map(ToString::to_string).collect();
+    let exceeded: Vec<_> =
+        budgets.exceeded(&results, &Peers::read(project)?).iter().map(ToString::to_string).collect();
     ensure!(exceeded.is_empty(), "over budget:\n  {}", exceeded.join("\n  "));
     Ok(())
 }

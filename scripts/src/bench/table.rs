@@ -209,7 +209,7 @@ pub fn workloads(name: &str, workloads: &[Workload], interrupt: Option<u64>) -> 
             range(&workload.native),
             range(&workload.guest),
             format!("{:.4}", workload.ratio()),
-            workload.most.map_or_else(String::new, |most| format!("{most:.3}")),
+            format!("{:.3}", workload.most),
             exits.join(", "),
             part.map_or_else(String::new, |part| format!("{part:.4} %")),
         ]);
