@@ -150,7 +150,7 @@ mod tests {
         let mut budgets = Budgets::default();
         budgets.take(&results(100));
         let none = Results { boards: vec![Board { board: "b".into(), operations: vec![] }] };
-        let exceeded = budgets.exceeded(&none);
+        let exceeded = budgets.exceeded(&none, &Peers::default());
         assert_eq!(exceeded[0].to_string(), "b: eoi has a budget of 100, and no figure any more");
         assert!(budgets.knows(&none));
         assert!(!Budgets::default().knows(&none));
