@@ -100,6 +100,8 @@ impl<C: Controller> Hardware for Lines<'_, C> {
         // All physical interrupts have one priority: see `platform::gic`.
     }
     fn route(&self, id: IntId, to: VcpuId) {
+        // The guest names it by its affinity, and where its CPU is read is the next index.
+        let to = VcpuId(Self::confine(to.0.into(), self.partition.vcpus.len() as u32) as u16);
         self.controller.route(id, self.cpu(to));
     }
     fn set_pending(&self, vcpu: VcpuId, id: IntId) {

@@ -2,14 +2,15 @@
 //! Calls of a guest by HVC and SMC, and what they ask of its CPUs.
 
 use crate::cpu::Guest;
+use crate::interrupts::{self, Lines};
 use crate::registers::{dsb_sy, isb};
 use crate::vectors::Frame;
-use crate::{interrupts, read_register, world};
+use crate::{read_register, world};
 use bulkhead_el2::life::Ending;
-use bulkhead_machine::gic::ListRegister;
+use bulkhead_machine::gic::{Hardware, ListRegister};
 use bulkhead_machine::psci::{Cpus, Entry, ErrorCode, PowerState, Wake};
 use bulkhead_machine::smccc::{Call, Context, Outcome, constant, handle};
-use bulkhead_platform::gic::Controller;
+use bulkhead_platform::gic::{Controller, InterruptController};
 use bulkhead_types::{Ipa, Mpidr, VcpuId};
 
 const SUCCESS: u64 = 0;
@@ -22,7 +23,9 @@ impl Cpus for Guest {
 
     #[inline]
     fn find(&self, mpidr: Mpidr) -> Option<VcpuId> {
-        VcpuId::of(mpidr).filter(|id| usize::from(id.0) < self.partition.vcpus.len())
+        let id = VcpuId::of(mpidr).filter(|id| id.0 < self.count())?;
+        // The guest's choice, and the vCPU's state decides what follows.
+        Some(VcpuId(Lines::<InterruptController>::confine(id.0.into(), self.count().into()) as u16))
     }
 
     fn mpidr(&self, vcpu: VcpuId) -> Mpidr {

@@ -192,7 +192,7 @@ impl<'g> Seat<'g> {
         let shift = (offset & 3) << 3;
         let (low, mask) = (value.wrapping_shl(shift) as u32, size.mask().wrapping_shl(shift) as u32);
         let register = place.register(offset);
-        if register == Register::Router {
+        if register == Register::Router && size >= AccessSize::Word {
             // Both halves in one go, if both are written.
             local.write_router_at(offset, value, size.mask());
         } else {

@@ -30,11 +30,14 @@ mod offset {
     pub const RIS: u64 = 0x03c;
     pub const MIS: u64 = 0x040;
     pub const ICR: u64 = 0x044;
+    /// From here on there is none that holds anything.
+    pub const NONE: u64 = 0x060;
     pub const PERIPH_ID0: u64 = 0xfe0;
 }
 
-/// The registers from UARTILPR to UARTDMACR that hold what is written to them, by place: the bits that they have.
-const BITS: [u32; 11] = [
+/// The registers from UARTILPR on that hold what is written to them, by place: the bits that they have. As many as the
+/// bits of a place can name, so that none that a guest names is behind them, wrongly predicted or not (Spectre v1).
+const BITS: [u32; 16] = [
     0xff,   // ILPR
     0xffff, // IBRD
     0x3f,   // FBRD
@@ -46,6 +49,7 @@ const BITS: [u32; 11] = [
     0,      // MIS
     0,      // ICR
     7,      // DMACR
+    0, 0, 0, 0, 0,
 ];
 const LCR_H: usize = place(offset::LCR_H);
 const CR: usize = place(offset::CR);
@@ -53,7 +57,7 @@ const IFLS: usize = place(offset::IFLS);
 const IMSC: usize = place(offset::IMSC);
 
 const fn place(offset: u64) -> usize {
-    (offset.wrapping_sub(offset::ILPR) / 4) as usize
+    (offset.wrapping_sub(offset::ILPR) >> 2 & 0xf) as usize
 }
 
 /// UARTPeriphID0 to UARTPCellID3. Part number 0x011, designer Arm (0x41), revision 3 (r1p5): FIFOs of 32.
@@ -201,11 +205,11 @@ impl Uart {
             offset::FR => self.flags(),
             offset::RIS => self.raw_interrupts(),
             offset::MIS => self.raw_interrupts() & self.held[IMSC],
-            offset::PERIPH_ID0.. => {
-                let index = (offset.wrapping_sub(offset::PERIPH_ID0) / 4) as usize;
-                IDENTIFICATION.get(index).map_or(0, |byte| u32::from(*byte))
+            offset::PERIPH_ID0..0x1000 => {
+                IDENTIFICATION.get((offset >> 2 & 7) as usize).map_or(0, |byte| u32::from(*byte))
             }
-            _ => self.held.get(place(offset)).copied().unwrap_or(0),
+            offset::ILPR..offset::NONE => self.held.get(place(offset)).copied().unwrap_or(0),
+            _ => 0,
         }
     }
 
@@ -216,12 +220,13 @@ impl Uart {
             offset::LCR_H => self.write_line_control(value & BITS[LCR_H]),
             offset::IFLS => self.write_fifo_levels(value & BITS[IFLS]),
             offset::ICR => self.raised &= !value,
-            _ => {
+            offset::ILPR..offset::NONE => {
                 if let (Some(held), Some(bits)) = (self.held.get_mut(place(offset)), BITS.get(place(offset)))
                 {
                     *held = value & bits;
                 }
             }
+            _ => {}
         }
         None
     }

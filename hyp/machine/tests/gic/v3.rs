@@ -116,6 +116,27 @@ fn priorities_keep_their_implemented_bits_at_every_size() {
 }
 
 #[test]
+fn routes_are_written_by_words_and_doublewords_alone() {
+    let machine = machine(4);
+    let route = |at| machine.read_as(0, Distributor, at, Double);
+    machine.write_as(0, Distributor, 0x6108, Double, 0x0000_0001_8000_0203);
+    assert_eq!(route(0x6108), 0x0000_0001_8000_0203);
+    // IHI 0069, "GIC memory-mapped register access": bytes are for priorities, halves for messages.
+    for offset in 0x6108..0x6110 {
+        machine.write_as(0, Distributor, offset, Byte, 0x55);
+        assert_eq!(machine.read_as(0, Distributor, offset, Byte), 0);
+    }
+    for offset in [0x6108, 0x610a, 0x610c, 0x610e] {
+        machine.write_as(0, Distributor, offset, Half, 0x5555);
+        assert_eq!(machine.read_as(0, Distributor, offset, Half), 0);
+    }
+    assert_eq!(route(0x6108), 0x0000_0001_8000_0203);
+    machine.write_as(0, Distributor, 0x610c, Word, 2);
+    machine.write_as(0, Distributor, 0x6108, Word, 1);
+    assert_eq!(route(0x6108), 0x0000_0002_0000_0001);
+}
+
+#[test]
 fn configuration() {
     let machine = machine(1);
     assert_eq!(machine.read_as(0, Redistributor, sgi_base(0, 0xc00), Word), 0xaaaa_aaaa, "SGIs are edges");
