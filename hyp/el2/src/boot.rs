@@ -152,15 +152,10 @@ fn run(system: &'static System) -> ! {
     console::open_input();
     start::others(system, this);
     for partition in &system.partitions {
-        match system.cpus.iter().find(|cpu| partition.owns(cpu.index) && cpu.guest().is_none()) {
-            None => partition.start_on_its_cpu(system),
-            Some(cpu) => {
-                line(format_args!(
-                    "error: {}: not started, because CPU {} is missing",
-                    partition.name, cpu.index
-                ));
-                partition.give_up();
-            }
+        if partition.has_every_cpu(system) {
+            partition.start_on_its_cpu(system);
+        } else {
+            partition.give_up();
         }
     }
     alive::start(system);

@@ -235,6 +235,18 @@ impl Partition {
         self.vcpus.iter().any(|vcpu| vcpu.cpu == cpu)
     }
 
+    /// Whether all of its CPUs have come up and are fit for it; says which has not. Without one it could start, but not end.
+    pub fn has_every_cpu(&self, system: &'static System) -> bool {
+        let missing = system.cpus.iter().find(|cpu| self.owns(cpu.index) && cpu.guest().is_none());
+        if let Some(cpu) = missing {
+            console::line(format_args!(
+                "error: {}: not started, because CPU {} is missing",
+                self.name, cpu.index
+            ));
+        }
+        missing.is_none()
+    }
+
     /// Gives the partition up before it ever started. Boot only, by the boot CPU.
     pub fn give_up(&self) {
         console::set_stopped(self.id, true);

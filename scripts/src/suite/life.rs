@@ -8,6 +8,7 @@ use super::shell::wait;
 use crate::board::{Board, Fault, State};
 use crate::console::HYPERVISOR;
 use crate::machine::{ESCAPE, Failure, Machine, Message};
+use crate::qemu::{self, Gic};
 use crate::stats;
 use anyhow::{Context, Result, ensure};
 use std::os::unix::net::UnixStream;
@@ -19,6 +20,7 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "deaths", run: deaths },
     Scenario { name: "monitor", run: monitor },
     Scenario { name: "no-monitor", run: no_monitor },
+    Scenario { name: "no-start-without-every-cpu", run: without_a_cpu },
     Scenario { name: "warnings-and-watchdog", run: warnings_and_watchdog },
     Scenario { name: "100-restarts", run: |lab| restarts(lab, 100) },
 ];
@@ -213,6 +215,31 @@ fn monitor(lab: &mut Lab) -> Result<()> {
     ask(machine, "x", "^monitor: mortal is the last that runs")?;
     machine.send(&[ESCAPE, b'x'])?;
     finish_with_stopped(machine)
+}
+
+/// A partition one of whose CPUs has not come up does not start, neither at boot nor by hand: it could not end.
+fn without_a_cpu(lab: &mut Lab) -> Result<()> {
+    // The tree of a board of three CPUs, on one of two. A GICv2 has nothing else of each CPU's.
+    lab.board.gic = Gic::V2;
+    lab.board.smp = 3;
+    let tree = lab.file("three.dtb", &[])?;
+    let image = lab.project().hypervisor_image();
+    let mut dump = qemu::command(lab.project(), &lab.board, &image, None)?;
+    let dumped = dump.arg("-machine").arg(format!("dumpdtb={}", tree.display())).output()?;
+    ensure!(dumped.status.success(), "QEMU does not write its tree");
+    (lab.board.smp, lab.board.dtb) = (2, Some(tree));
+    let mortal = Partition { cpus: 1..3, ..mortal("mortal", 1, "spin", "") };
+    let mut machine = lab.boot(&[witness(0), mortal])?;
+    wait(&mut machine, HYPERVISOR, "^error: mortal: not started, because CPU 2 is missing", 30)?;
+    wait(&mut machine, "ticker", "^tick 3", 30)?;
+    machine.focus("mortal")?;
+    for key in ["s", "r"] {
+        ask(&mut machine, key, "^error: mortal: not started, because CPU 2 is missing")?;
+    }
+    ask(&mut machine, "l", r"^  2 mortal +stopped ")?;
+    machine.focus("ticker")?;
+    witness_lost_nothing(&mut machine)?;
+    machine.finish(Some(machine.patience(Duration::from_secs(30)))).map_err(Into::into)
 }
 
 /// Without the monitor there is the choice of the focus, and nothing else.

@@ -35,8 +35,12 @@ impl Partition {
         self.start_due.swap(0, Ordering::Acquire) != 0
     }
 
-    /// Has it start, if it is stopped or waits to be started again. The operator's wish: a new row begins.
-    pub fn start_by_hand(&self, system: &System) -> bool {
+    /// Has it start, if it is stopped or waits to be started again. The operator's wish: a new row begins. True, too, where it
+    /// has been said why it cannot.
+    pub fn start_by_hand(&self, system: &'static System) -> bool {
+        if !self.has_every_cpu(system) {
+            return true;
+        }
         let mine = self.life.claim() || self.take_due();
         if mine {
             self.row.store(0, Ordering::Relaxed);
