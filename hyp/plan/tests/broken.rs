@@ -240,6 +240,10 @@ fn configurations() -> Vec<(&'static str, String)> {
         ("an overlay that does not fit", with("device-tree", "device-tree = \"misfit\";")),
         // memory with fewer rights
         ("another node inside a partition", with("child", "child { };")),
+        (
+            "memory that is disabled, which only partitions are",
+            with("child", "memory@50000000 { reg = <0x0 0x50000000 0x1000>; status = \"disabled\"; };"),
+        ),
         ("a memory node without reg", with("child", "memory@50000000 { read-only; };")),
         (
             "a memory node with too few cells",

@@ -92,8 +92,9 @@ pub(super) fn check(node: Node<'_, '_>, table: Table, errors: &mut Errors) {
 
 fn unknown(node: Node<'_, '_>, name: &str, table: Table) -> Problem {
     let problem = Problem::new(node.path(), "no such property is known here").property(String::from(name));
-    let is_it = |table: &Table| table.iter().any(|(known, _)| *known == name);
-    if let Some((_, owner)) = OWNERS.iter().find(|(table, _)| is_it(table)) {
+    // What two kinds of nodes have belongs to neither.
+    let mut owners = OWNERS.iter().filter(|(table, _)| table.iter().any(|(known, _)| *known == name));
+    if let (Some((_, owner)), None) = (owners.next(), owners.next()) {
         return problem.advice(format!("It belongs to {owner}"));
     }
     let names: Vec<&str> = table.iter().map(|(name, _)| *name).collect();
