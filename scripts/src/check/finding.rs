@@ -18,7 +18,7 @@ pub struct Finding {
     pub message: String,
     /// The places, the most important first.
     pub marks: Vec<Mark>,
-    /// What else there is to say.
+    /// What else there is to say, and the hypervisor does not.
     pub notes: Vec<String>,
     /// What the hypervisor says of it at boot, if it is one of the hypervisor's own.
     pub problem: Option<Problem>,
@@ -56,22 +56,13 @@ impl Finding {
     /// What the planner says, at `marks`.
     #[must_use]
     pub fn of(problem: &Problem, marks: Vec<Mark>, severity: Severity) -> Self {
-        let sentence = problem.to_string();
-        let whole = || sentence.trim_end_matches('.').to_owned();
-        let mut notes = Vec::new();
         // Beside its place a value need not be repeated.
-        let message = if marks.is_empty() { whole() } else { problem.rule.to_string() };
-        if !marks.is_empty() {
-            if let Some(advice) = &problem.advice {
-                notes.push(format!("help: {advice}{}", if advice.ends_with('?') { "" } else { "." }));
-            }
-            notes.push(match (&problem.property, &problem.value) {
-                (Some(property), Some(value)) => format!("in {}: {property} = {value}", problem.node),
-                (Some(property), None) => format!("in {}: {property}", problem.node),
-                (None, _) => format!("in {}", problem.node),
-            });
-        }
-        Self { severity, message, marks, notes, problem: Some(problem.clone()) }
+        let message = if marks.is_empty() {
+            problem.to_string().trim_end_matches('.').to_owned()
+        } else {
+            problem.rule.to_string()
+        };
+        Self { severity, message, marks, notes: Vec::new(), problem: Some(problem.clone()) }
     }
 
     /// Adds a place.
@@ -98,11 +89,23 @@ impl Finding {
         let label = |mark: &Mark| {
             Label::new(mark.style, mark.place.file.0, mark.place.span.clone()).with_message(mark.text.clone())
         };
+        let placed = self.problem.iter().filter(|_| !self.marks.is_empty());
         Diagnostic::new(self.severity)
             .with_message(self.message.clone())
             .with_labels(self.marks.iter().map(label).collect())
-            .with_notes(self.notes.clone())
+            .with_notes(placed.flat_map(beside_place).chain(self.notes.clone()).collect())
     }
+}
+
+/// What of a problem its place does not show.
+fn beside_place(problem: &Problem) -> Vec<String> {
+    let help = |advice: &str| format!("help: {advice}{}", if advice.ends_with('?') { "" } else { "." });
+    let node = match (&problem.property, &problem.value) {
+        (Some(property), Some(value)) => format!("in {}: {property} = {value}", problem.node),
+        (Some(property), None) => format!("in {}: {property}", problem.node),
+        (None, _) => format!("in {}", problem.node),
+    };
+    problem.advice.as_deref().map(help).into_iter().chain([node]).collect()
 }
 
 fn files(sources: &Sources) -> SimpleFiles<String, &str> {

@@ -29,6 +29,7 @@ fn problem(sources: &Sources, finding: &Finding) -> Value {
         "value": problem.and_then(|problem| problem.value.as_ref()),
         "rule": problem.map_or(finding.message.as_str(), |problem| &problem.rule),
         "advice": problem.and_then(|problem| problem.advice.as_deref()),
+        "notes": finding.notes,
         "file": place.map(|place| sources.file(place.file).path.display().to_string()),
         "line": line,
         "column": column,
@@ -62,7 +63,7 @@ mod tests {
             taken: Vec::new(),
             findings: vec![
                 Finding::of(&problem, vec![mark], Severity::Error),
-                Finding::error("the overlay does not compile"),
+                Finding::error("the overlay does not compile").note("help: begin it with /dts-v1/;"),
             ],
             sources,
             bundle: Vec::new(),
@@ -71,13 +72,13 @@ mod tests {
         assert_eq!((&value["configuration"], &value["boots"]), (&json!("my.dtso"), &json!(false)));
         let planned = json!({
             "severity": "error", "node": "/partitions/a", "property": "cpus", "value": "<0x9>",
-            "rule": "the board has no such CPU", "advice": null, "file": "my.dtso", "line": 2, "column": 10,
+            "rule": "the board has no such CPU", "advice": null, "notes": [], "file": "my.dtso", "line": 2, "column": 10,
         });
         assert_eq!(value["problems"][0], planned);
         let compiled = &value["problems"][1];
         assert_eq!(
-            (&compiled["rule"], &compiled["node"]),
-            (&json!("the overlay does not compile"), &Value::Null)
+            (&compiled["rule"], &compiled["node"], &compiled["notes"]),
+            (&json!("the overlay does not compile"), &Value::Null, &json!(["help: begin it with /dts-v1/;"]))
         );
     }
 }
