@@ -33,10 +33,10 @@ pub fn apply<'a>(base: &mut Tree<'a>, blob: &'a [u8], what: &str) -> Result<(), 
         return Err(Problem::new(what, "it is not an overlay: it has no fragment with an __overlay__ node")
             .advice("Its source must start with \"/dts-v1/; /plugin/;\" and extend nodes by label or path"));
     }
-    // Labels first: what they give a phandle in the base counts for the overlay's own.
-    let mut cells = references_to_labels(base, &overlay, what)?;
-    cells.extend(own_phandles(&overlay, base.highest_phandle(), what)?);
-    for (node, property, offset, cell) in cells {
+    // Labels first: what they give a phandle in the base counts for the overlay's own. Written last, as by libfdt.
+    let labels = references_to_labels(base, &overlay, what)?;
+    let own = own_phandles(&overlay, base.highest_phandle(), what)?;
+    for (node, property, offset, cell) in own.into_iter().chain(labels) {
         let place = overlay.value_mut(node, &property).and_then(|value| value.get_mut(offset..));
         if let Some(place) = place.and_then(|bytes| bytes.first_chunk_mut::<4>()) {
             *place = cell.to_be_bytes();

@@ -202,3 +202,12 @@ fn a_labelled_node_gets_a_phandle_that_the_overlay_does_not_use() {
     let paths: Vec<_> = nodes.map(|phandle| base.by_phandle(phandle).unwrap().path()).collect();
     assert_eq!(paths, ["/own", "/theirs"]);
 }
+
+/// No compiler writes that, but libfdt has an answer.
+#[test]
+fn a_cell_that_refers_to_both_is_the_labels() {
+    let overlay = "/dts-v1/; / { fragment@0 { target-path = \"/\"; __overlay__ { user { node = <1>; }; \
+        own { phandle = <1>; }; }; }; __fixups__ { lone = \"/fragment@0/__overlay__/user:node:0\"; }; \
+        __local_fixups__ { fragment@0 { __overlay__ { user { node = <0>; }; }; }; }; };";
+    assert_same(BASE, &[overlay.into()]);
+}
