@@ -6,8 +6,8 @@ mod support;
 use bulkhead_plan::bundle::{Bundle, software_crc32};
 use bulkhead_plan::plan_board;
 use bulkhead_plan::tree::Tree;
-use support::overlay;
 use support::raspberry_pi::{board, bundle, changed_by_trusted_firmware, partition, plan};
+use support::{assert_disjoint_beside, overlay};
 
 /// What is wrong with a small partition that has these devices, remapped or identity-mapped.
 fn errors_with(devices: &str, identity_mapped: bool) -> Vec<String> {
@@ -137,6 +137,51 @@ fn counters_interrupt_the_cpus_that_they_count_on() {
     let planned = plan(&primary.replacen("one {", &format!("{second} one {{"), 1)).unwrap();
     let tree = Tree::parse(&planned.plan.partitions[0].tree.blob, "guest").unwrap();
     assert_eq!(tree.by_path("/pmu").unwrap().cells("interrupts").collect::<Vec<_>>(), [0, 19, 4, 0, 17, 4]);
+}
+
+/// Where a CPU's counters have an interrupt with another's, or with a device, a partition does without rather than with what
+/// is another's too.
+#[test]
+fn counters_interrupts_have_one_owner() {
+    const MEMORY: &str = "memory = <0x0 0x40000000 0x0 0x200000>;";
+    let second = |properties: &str| {
+        let two =
+            format!("two {{ compatible = \"bulkhead,partition\"; kernel = \"ticker\"; {properties} }};");
+        partition(MEMORY).replacen("one {", &format!("{two} one {{"), 1)
+    };
+    let own = format!("cpus = <1>; {MEMORY}");
+    let i2c = format!("{own} devices = \"/soc/i2c@7e804000\";");
+    // The counters' interrupts; the second partition; who has counters, and who is told that it has none.
+    let table = [
+        ([16, 17, 18, 19], &*own, "two one", ""),
+        ([16, 16, 18, 19], &own, "", "one two"),
+        ([18, 17, 18, 19], &own, "two", "one"),
+        ([16, 16, 18, 19], "cpus = <1>; primary;", "", "one"),
+        ([117, 17, 18, 19], &i2c, "two", "one"),
+        // The console's.
+        ([93, 17, 18, 19], &own, "two", "one"),
+    ];
+    for (spis, properties, with, without) in table {
+        let blob = board();
+        let mut tree = Tree::parse(&blob, "board").unwrap();
+        let pmu = tree.by_path("/pmu").unwrap().id();
+        tree.set_cells(pmu, "interrupts", &spis.map(|spi| [0, spi, 4]).concat());
+        let blob = tree.to_blob();
+        let bundle = bundle(&[("one.dtbo", overlay(&second(properties)))]);
+        let bundle = Bundle::parse(&bundle, software_crc32).unwrap();
+        let planned = plan_board(&blob, &bundle, vec![]).unwrap();
+        assert_disjoint_beside(&planned, &[]);
+        for partition in &planned.plan.partitions {
+            let counters = partition.devices.iter().any(|device| device.path == "/pmu");
+            assert_eq!(counters, with.contains(&partition.name), "{spis:?} {}", partition.name);
+            let told = format!(
+                "/partitions/{}: the partition's CPUs have no interrupts of their counters",
+                partition.name
+            );
+            let told = planned.plan.warnings.iter().any(|warning| warning.to_string().starts_with(&told));
+            assert_eq!(told, without.contains(&partition.name), "{spis:?} {}", partition.name);
+        }
+    }
 }
 
 /// EMMC2 reaches the first gigabyte; GENET, on another bus, all of it.

@@ -99,13 +99,20 @@ pub(super) fn assign(
             *devices = rest.devices;
         }
     }
-    counters(inputs, specs, cpus, &mut owned);
+    counters(inputs, specs, cpus, &mut owned, warnings);
     Assigned { owned, not_primarys }
 }
 
 /// Where the PMUs have shared interrupts, one for each CPU (`interrupt-affinity`, Linux's `arm/pmu.yaml`), each partition
-/// has those of its own CPUs, in the order of its vCPUs. The primary one finds them in its own tree.
-fn counters(inputs: &Inputs<'_, '_>, specs: &[Spec<'_>], cpus: &[Vec<CpuIndex>], owned: &mut [Vec<Device>]) {
+/// has those of its own CPUs, in the order of its vCPUs, if nothing else has one of them. The primary one finds them in
+/// its own tree.
+fn counters(
+    inputs: &Inputs<'_, '_>,
+    specs: &[Spec<'_>],
+    cpus: &[Vec<CpuIndex>],
+    owned: &mut [Vec<Device>],
+    warnings: &mut Vec<Problem>,
+) {
     if inputs.board.counters.is_some() {
         return;
     }
@@ -115,11 +122,18 @@ fn counters(inputs: &Inputs<'_, '_>, specs: &[Spec<'_>], cpus: &[Vec<CpuIndex>],
         others.flat_map(|(_, devices)| devices).any(|device| device.node == node.id())
     };
     let Some(node) = node.filter(|node| !claimed(*node)) else { return };
-    for ((spec, cpus), devices) in specs.iter().zip(cpus).zip(owned) {
+    let console = inputs.board.console.as_ref().and_then(|console| console.interrupt);
+    let taken = owned.iter().flatten().flat_map(|device| &device.interrupts).chain(&console);
+    let taken: Vec<IntId> = taken.map(|(id, _)| *id).collect();
+    for ((spec, cpus), devices) in specs.iter().zip(cpus).zip(owned).filter(|((spec, _), _)| !spec.primary) {
         let of = |cpu| rest::own_interrupts(node, inputs.board, core::slice::from_ref(cpu));
-        let interrupts: Vec<(IntId, Trigger)> = cpus.iter().flat_map(of).collect();
-        if !spec.primary && interrupts.len() == cpus.len() {
+        let mut interrupts: Vec<(IntId, Trigger)> = cpus.iter().flat_map(of).collect();
+        interrupts.retain(|(id, _)| !id.is_private() && !taken.contains(id));
+        if interrupts.len() == cpus.len() {
             devices.push(Device { path: node.path(), node: node.id(), registers: Vec::new(), interrupts });
+        } else {
+            let rule = "the partition's CPUs have no interrupts of their counters: each must be one CPU's, and nothing else's";
+            warnings.push(Problem::new(spec.path.clone(), rule));
         }
     }
 }

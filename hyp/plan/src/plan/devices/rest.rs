@@ -144,7 +144,7 @@ fn device(
     Ok(Some(Device { path: node.path(), node: node.id(), registers, interrupts: found }))
 }
 
-/// The interrupts that go straight to the GIC, without those that stand for CPUs of others
+/// The interrupts that go straight to the GIC, without those that stand for CPUs of others, too or alone
 /// (`interrupt-affinity`, Linux's `arm/pmu.yaml`).
 pub(super) fn own_interrupts(node: Node<'_, '_>, board: &Board, cpus: &[CpuIndex]) -> Vec<(IntId, Trigger)> {
     let all = interrupts(node).unwrap_or_default();
@@ -152,7 +152,9 @@ pub(super) fn own_interrupts(node: Node<'_, '_>, board: &Board, cpus: &[CpuIndex
         return all;
     }
     let affine = node.cells("interrupt-affinity").map(|phandle| is_of(node.tree(), phandle, board, cpus));
-    all.into_iter().zip(affine).filter(|(_, own)| *own).map(|(interrupt, _)| interrupt).collect()
+    let (own, others): (Vec<_>, Vec<_>) = all.into_iter().zip(affine).partition(|(_, own)| *own);
+    let is_others = |id: IntId| others.iter().any(|((other, _), _)| *other == id);
+    own.into_iter().map(|(interrupt, _)| interrupt).filter(|(id, _)| !is_others(*id)).collect()
 }
 
 /// Whether a phandle denotes one of these CPUs.
