@@ -8,7 +8,7 @@ use crate::predictor::Cleansing;
 use crate::registers::{dsb_sy, isb};
 use crate::system::{self, System};
 use crate::vectors::leave_guest;
-use crate::{interrupts, memory, read_register, world, write_register};
+use crate::{interrupts, memory, read_register, write_register};
 use bulkhead_machine::gic::Seat;
 use bulkhead_machine::smccc::Told;
 use bulkhead_machine::smccc::function::*;
@@ -152,7 +152,7 @@ pub fn enter(system: &'static System, cpu: &'static Cpu) {
         let distributor = partition.frames.distributor;
         let (told, seat) = (told(system.firmware), partition.gic.seat(vcpu.id)?);
         let cleansing = Cleansing::of_this_cpu(&told);
-        let id_registers = world::id_registers(matches!(system.controller, InterruptController::V3(_)));
+        let id_registers = partition.id_registers(matches!(system.controller, InterruptController::V3(_)));
         let (exits, exits_told) = (Counts::default(), AtomicU64::new(0));
         Some(Guest {
             system,

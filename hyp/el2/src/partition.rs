@@ -21,6 +21,7 @@ use bulkhead_el2::tables::Tables;
 use bulkhead_machine::gic::Gic;
 use bulkhead_machine::limiter::Limiter;
 use bulkhead_machine::psci::{Entry as StartAt, Power};
+use bulkhead_machine::sysreg::IdTable;
 use bulkhead_machine::uart;
 use bulkhead_machine::watchdog;
 use bulkhead_plan::plan;
@@ -184,6 +185,11 @@ impl Partition {
     /// Why the calling CPU cannot be one of its, if it cannot.
     pub fn unfit(&self) -> Option<&'static str> {
         world::unfit(self.input_bits)
+    }
+
+    /// The ID registers of the calling CPU as its guest sees them.
+    pub fn id_registers(&self, gic_system_registers: bool) -> IdTable {
+        world::id_registers(gic_system_registers, self.input_bits)
     }
 
     /// Prepares the calling CPU for `vcpu`.

@@ -286,12 +286,11 @@ impl Features {
     }
 }
 
-/// The ID registers of this CPU as a guest sees them.
-pub fn id_registers(gic_system_registers: bool) -> IdTable {
+/// The ID registers of this CPU as a guest sees them whose stage 2 has `input_bits`, whichever CPU it was made on.
+pub fn id_registers(gic_system_registers: bool, input_bits: u32) -> IdTable {
     let options = Options {
         gic_system_registers,
-        // As `Geometry::stage2` has it.
-        physical_address_bits: physical_bits().min(40) as u8,
+        physical_address_bits: input_bits as u8,
         extended_controls: Features::read().extended_hypervisor_control,
     };
     let own = own_id_registers();
