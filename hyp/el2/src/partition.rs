@@ -184,7 +184,11 @@ impl Partition {
 
     /// Why the calling CPU cannot be one of its, if it cannot.
     pub fn unfit(&self) -> Option<&'static str> {
-        world::unfit(self.input_bits)
+        // What stage 2 leads to may lie above what it leads from.
+        let memory = self.plan.memory.iter().map(|memory| memory.frames);
+        let devices = self.plan.devices.iter().flat_map(|device| device.registers.iter().copied());
+        let last = memory.chain(devices).map(|range| range.end().0.saturating_sub(1)).max().unwrap_or(0);
+        world::unfit(self.input_bits.max(u64::BITS.saturating_sub(last.leading_zeros())))
     }
 
     /// The ID registers of the calling CPU as its guest sees them.

@@ -59,15 +59,15 @@ pub const fn physical_bits(features: u64) -> u32 {
     }
 }
 
-/// Why a CPU with this ID_AA64MMFR0_EL1 cannot walk a stage 2 of `input_bits`, if it cannot.
+/// Why a CPU with this ID_AA64MMFR0_EL1 cannot walk a stage 2 of addresses of so many bits, if it cannot.
 #[must_use]
-pub const fn unfit(features: u64, input_bits: u32) -> Option<&'static str> {
+pub const fn unfit(features: u64, bits: u32) -> Option<&'static str> {
     // TGran4_2: 0 says the same as TGran4 does of stage 1, 1 that there is none.
     match (features >> 40 & 0xf, features >> 28 & 0xf) {
         (1, _) | (0, 0xf) => Some("it has no granule of 4 KiB for stage 2"),
-        _ if physical_bits(features) < input_bits => {
-            Some("it has fewer bits of physical address (ID_AA64MMFR0_EL1.PARange) than the CPU that booted")
-        }
+        _ if physical_bits(features) < bits => Some(
+            "it has fewer bits of physical address (ID_AA64MMFR0_EL1.PARange) than its partition's stage 2",
+        ),
         _ => None,
     }
 }

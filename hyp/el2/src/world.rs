@@ -24,9 +24,9 @@ pub fn physical_bits() -> u32 {
     tables::physical_bits(read_register!("id_aa64mmfr0_el1"))
 }
 
-/// Why stage 2 of so many bits, made on another CPU, cannot be this one's, which may be of another kind.
-pub fn unfit(input_bits: u32) -> Option<&'static str> {
-    tables::unfit(read_register!("id_aa64mmfr0_el1"), input_bits)
+/// Why stage 2 of addresses of so many bits, made on another CPU, cannot be this one's, which may be of another kind.
+pub fn unfit(bits: u32) -> Option<&'static str> {
+    tables::unfit(read_register!("id_aa64mmfr0_el1"), bits)
 }
 
 /// VTCR_EL2 (Arm ARM): `input_bits` of guest-physical address from level 1, walks write-back and
