@@ -91,5 +91,21 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     let temporary = path.with_file_name(name);
     fs::write(&temporary, bytes)
         .and_then(|()| fs::rename(&temporary, path))
+        // What is left of it where the disk is full is of no use.
+        .inspect_err(|_| _ = fs::remove_file(&temporary))
         .with_context(|| format!("cannot write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_written_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let taken = folder.path().join("taken");
+        fs::create_dir_all(taken.join("by a folder")).unwrap();
+        write_whole(&taken, b"x").unwrap_err();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
 }
