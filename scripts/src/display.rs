@@ -3,6 +3,7 @@
 
 use crate::console::{Event, HYPERVISOR, clean};
 use crate::project::write_whole;
+use crate::terminal::plain;
 use anstyle::{AnsiColor, Style};
 use anyhow::{Context, Result};
 use std::collections::BTreeMap;
@@ -201,7 +202,7 @@ impl<W: Write + Send> Display for Lines<W> {
 /// When it cannot be written for another reason.
 pub fn print(text: &str) -> Result<()> {
     let mut out = stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match out.write_all(plain(text).as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
         written => written.context("cannot print"),
     }

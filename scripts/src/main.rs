@@ -73,8 +73,8 @@ Example:
 An image's name in a partition (kernel, ramdisk) stands for a file NAME or NAME.* in the configuration's \
 folder or its images/, for our own guest of that name, or for target/guest-software/NAME.
 
-What `check` would say is said for the board that the options describe, and the bundle is written in any case: \
-it may be for another.")]
+What `check` would say is said for the board that the options describe, and the bundle is written all the same: \
+it may be for another. Only where an overlay does not compile or an image is missing none is written.")]
     Pack {
         /// A folder with overlays (*.dtso), one overlay, or a bundle
         config: PathBuf,
@@ -110,8 +110,11 @@ Example:
     Show(Box<show::Options>),
     /// Print a script that completes this command's words in a shell
     #[command(after_help = "\
-Example, for bash (the script completes the word `bulkhead`):
-  cargo bulkhead completions bash > ~/.local/share/bash-completion/completions/bulkhead")]
+The script completes the word `bulkhead`, which an alias makes of `cargo bulkhead`. For bash:
+  cargo bulkhead completions bash > ~/.local/share/bash-completion/completions/bulkhead
+  echo \"alias bulkhead='cargo bulkhead'\" >> ~/.bashrc
+
+In zsh and fish a function does it: bulkhead() { cargo bulkhead \"$@\" } and alias bulkhead 'cargo bulkhead'.")]
     Completions {
         /// The shell
         shell: Shell,
@@ -164,7 +167,7 @@ fn main() -> ExitCode {
     match result {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("bulkhead: {error:#}");
+            eprintln!("bulkhead: {}", terminal::plain(&format!("{error:#}")));
             match error.downcast_ref() {
                 Some(Failure::Signal(number)) => ExitCode::from(u8::try_from(128 + number).unwrap_or(1)),
                 _ => ExitCode::FAILURE,

@@ -14,8 +14,11 @@ pub struct Options {
     pub folder: PathBuf,
 }
 
-/// The starting point, `@NAME@` standing for the name.
+/// The starting point, `@NAME@` standing for the name and `@OTHER@` for the second partition's.
 const TEMPLATE: &str = include_str!("new.dtso");
+
+/// The second partition, and the guest that it runs.
+const OTHER: &str = "ticker";
 
 /// The longest name of a node (Devicetree Specification, 2.2.1).
 const LONGEST: usize = 31;
@@ -50,8 +53,13 @@ pub fn write(folder: &Path) -> Result<PathBuf> {
     );
     ensure!(!folder.exists(), "there is a {shown} already");
     let overlay = folder.join(format!("{name}.dtso"));
-    write_whole(&overlay, TEMPLATE.replace("@NAME@", name).as_bytes())?;
+    write_whole(&overlay, text(name).as_bytes())?;
     Ok(overlay)
+}
+
+fn text(name: &str) -> String {
+    let other = if name == OTHER { "counter" } else { OTHER };
+    TEMPLATE.replace("@NAME@", name).replace("@OTHER@", other)
 }
 
 #[cfg(test)]
@@ -66,6 +74,16 @@ mod tests {
         let text = std::fs::read_to_string(overlay).unwrap();
         assert!(text.contains("\tmy-board {") && !text.contains("@NAME@"));
         assert!(make("my-board").unwrap_err().to_string().contains("already"));
+        for plausible in
+            ["ticker", "counter", "debian-12", "busybox-initrd", "partitions", "cpus", "memory", "linux-a"]
+        {
+            let overlay = crate::config::compile(&make(plausible).unwrap()).unwrap();
+            let references = crate::config::image_references(&overlay).unwrap();
+            let mut partitions: Vec<_> = references.into_iter().map(|it| it.unwrap().partition).collect();
+            partitions.dedup();
+            let other = if plausible == "ticker" { "counter" } else { "ticker" };
+            assert_eq!(partitions, [plausible, other]);
+        }
         for bad in ["1st", "with space", "a@0", &"x".repeat(32)] {
             assert!(make(bad).unwrap_err().to_string().contains("cannot name a partition"), "{bad}");
         }

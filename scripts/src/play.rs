@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 #![doc = include_str!("session.md")]
 
+use crate::console::HYPERVISOR;
 use anyhow::{Context, Result, bail};
 use regex::Regex;
 use std::time::Duration;
@@ -60,6 +61,42 @@ pub enum Action {
     Sleep(Duration),
     /// End QEMU.
     Quit,
+}
+
+impl Session {
+    /// Refuses a step about a partition that is none of `partitions`: it would wait in vain.
+    ///
+    /// # Errors
+    /// The first such step, by its number, and which partitions there are.
+    pub fn is_about(&self, partitions: &[&str]) -> Result<()> {
+        for Step { line, source, action } in &self.steps {
+            if let Some(name) = action.partition()
+                && name != HYPERVISOR
+                && !partitions.contains(&name)
+            {
+                bail!(
+                    "line {line}: {source}: there is no partition {name}; there are {}",
+                    partitions.join(", ")
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Action {
+    fn partition(&self) -> Option<&str> {
+        match self {
+            Self::Wait(name, ..)
+            | Self::WaitEnd(name, _)
+            | Self::WaitRestart(name, _)
+            | Self::Type(name, _)
+            | Self::Key(name, _)
+            | Self::Focus(name)
+            | Self::ExpectNone(name, _) => Some(name),
+            Self::Sleep(_) | Self::Quit => None,
+        }
+    }
 }
 
 /// Reads a session.
@@ -198,6 +235,17 @@ mod tests {
 
     fn wrong(line: &str) -> String {
         format!("{:#}", parse(line).unwrap_err())
+    }
+
+    #[test]
+    fn a_step_about_no_partition_is_refused() {
+        let session = parse("sleep 1\nwait bulkhead x\nwait-end lin\nwait nobody \"x\" within 3\n").unwrap();
+        assert!(session.is_about(&["lin", "nobody"]).is_ok());
+        let refused = session.is_about(&["lin", "tick"]).unwrap_err().to_string();
+        assert_eq!(
+            refused,
+            "line 4: wait nobody \"x\" within 3: there is no partition nobody; there are lin, tick"
+        );
     }
 
     #[test]

@@ -68,7 +68,7 @@ pub struct Options {
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=512))]
     pub smp: u16,
     /// The board's memory
-    #[arg(long, value_name = "MIB", default_value_t = 2048)]
+    #[arg(long, value_name = "MIB", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(1..))]
     pub memory: u32,
     /// The board's device tree, for a board that QEMU makes none for [default: scripts/setup's]
     #[arg(long, value_name = "FILE")]

@@ -62,10 +62,16 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
     qemu::check_version()?;
     let path = options.config.clone().unwrap_or_else(|| project.demo());
     let config = Config::open(&path)?;
-    if let Config::Overlays { .. } = config {
-        check::insist(project, &path, &options.board)?;
-    }
     let hands = hands(project, options, &config)?;
+    let examined = match config {
+        Config::Overlays { .. } => Some(check::insist(project, &path, &options.board)?),
+        // The hypervisor says itself what is wrong with it.
+        Config::Bundle(_) => check::examine(project, &path, &options.board).ok(),
+    };
+    if let (Hands::Session(session, name), Some(planned)) = (&hands, examined.and_then(|it| it.planned)) {
+        let partitions: Vec<&str> = planned.plan.partitions.iter().map(|it| it.name.as_str()).collect();
+        session.is_about(&partitions).with_context(|| format!("the session {name}"))?;
+    }
     let log = options.log.as_deref().map(open_log).transpose()?;
     let image = build::hypervisor(project, false)?;
     let bundle = pack::for_run(project, &path, &config)?;

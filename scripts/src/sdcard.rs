@@ -5,9 +5,10 @@
 mod files;
 mod image;
 
-use crate::build;
 use crate::config::Config;
 use crate::project::Project;
+use crate::qemu::{self, BoardName};
+use crate::{build, check};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use files::Files;
@@ -35,6 +36,9 @@ pub struct Options {
     /// The board's device tree [default: scripts/setup's]
     #[arg(long, value_name = "FILE")]
     pub dtb: Option<PathBuf>,
+    /// Write it whatever the check for QEMU's Pi says: one's own may have more memory
+    #[arg(long)]
+    pub unchecked: bool,
 }
 
 /// Builds everything, writes it, reads it back, and says what is left to do.
@@ -49,9 +53,15 @@ pub fn sdcard(project: &Project, options: &Options) -> Result<()> {
 /// Builds everything, writes it and reads it back; gives what was written.
 ///
 /// # Errors
-/// When something cannot be built or written, or does not read back as it was written.
+/// When the configuration would not boot, or something cannot be built or written or does not read back as it was
+/// written.
 pub fn make(project: &Project, options: &Options) -> Result<Files> {
     let config = Config::open(&options.config)?;
+    if !options.unchecked {
+        let board =
+            qemu::Options { board: BoardName::Raspi4b, dtb: options.dtb.clone(), ..qemu::Options::default() };
+        check::insist(project, &options.config, &board)?;
+    }
     let hypervisor = build::hypervisor(project, false)?;
     let files = files::collect(project, &config, &hypervisor, options)?;
     match (&options.output, &options.to) {

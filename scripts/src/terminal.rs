@@ -4,6 +4,7 @@
 use crate::machine::{ESCAPE, Message};
 use anyhow::{Context, Result};
 use rustix::termios::{OptionalActions, OutputModes, Termios, tcgetattr, tcsetattr};
+use std::fmt::Write as _;
 use std::io::{IsTerminal, Read, stdin, stdout};
 use std::panic;
 use std::sync::mpsc::Sender;
@@ -28,6 +29,46 @@ pub fn is_interactive() -> bool {
 pub fn wants_colour() -> bool {
     let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     stdout().is_terminal() && !refused
+}
+
+/// The text without what would steer a terminal: control characters but newline and tab, and those that turn the
+/// direction of writing, become `\u` and four digits, which JSON reads as well.
+#[must_use]
+pub fn plain(text: &str) -> String {
+    text.chars().fold(String::with_capacity(text.len()), |mut plain, character| {
+        if steers(character) {
+            let _ = write!(plain, "\\u{:04x}", u32::from(character));
+        } else {
+            plain.push(character);
+        }
+        plain
+    })
+}
+
+/// The same on one line.
+#[must_use]
+pub fn plain_line(text: &str) -> String {
+    plain(text).replace('\n', "\\u000a")
+}
+
+/// The text with a mark of the same size in place of each such character, so that places in it stay where they are.
+#[must_use]
+pub fn plain_source(text: &str) -> String {
+    let mark = |character: char| match character.len_utf8() {
+        _ if !steers(character) => character,
+        1 => '?',
+        2 => '\u{bf}',
+        _ => char::REPLACEMENT_CHARACTER,
+    };
+    // A line's own end may have two characters.
+    let lines = text.split("\r\n").map(|line| line.chars().map(mark).collect());
+    lines.collect::<Vec<String>>().join("\r\n")
+}
+
+fn steers(character: char) -> bool {
+    let turns =
+        matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    turns || (character.is_control() && !matches!(character, '\n' | '\t'))
 }
 
 /// The terminal in raw mode, until it is dropped.
@@ -116,6 +157,17 @@ impl Keys {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_text_steers_the_terminal() {
+        let text = "a\x1b[31m\x07\n\tb\u{9b}\u{202e}\x7f";
+        assert_eq!(plain(text), "a\\u001b[31m\\u0007\n\tb\\u009b\\u202e\\u007f");
+        assert_eq!(plain_line("a\nb"), "a\\u000ab");
+        let source = plain_source(text);
+        assert_eq!(source, "a?[31m?\n\tb\u{bf}\u{fffd}?");
+        assert_eq!(source.len(), text.len());
+        assert_eq!(plain_source("a\r\nb\rc"), "a\r\nb?c");
+    }
 
     #[test]
     fn only_the_quit_key_is_ours() {

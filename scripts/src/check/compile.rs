@@ -49,10 +49,19 @@ pub fn findings(sources: &mut Sources, file: FileId, complaints: &str) -> Vec<Fi
     findings
 }
 
+/// `/fragment@0/__overlay__/a: ...` as `/a: ...`.
+fn within_fragment(message: &str) -> String {
+    let inside = Regex::new("/fragment@[0-9]+/__overlay__").ok();
+    inside.map_or_else(|| message.into(), |inside| inside.replace_all(message, "").into_owned())
+}
+
+const NO_PLUGIN: &str = "help: Is /plugin/; missing behind /dts-v1/;? It makes an overlay of the source.";
+
 fn located(sources: &mut Sources, captures: &Captures<'_>) -> Finding {
     let text = |group: usize| captures.get(group).map_or("", |found| found.as_str());
     let number = |group: usize| text(group).parse::<usize>().ok();
-    let message = text(6);
+    // dtc makes each part of an overlay a fragment: that is nothing that the user wrote.
+    let message = &within_fragment(text(6));
     let Some(file) = sources.read(Path::new(text(1))) else { return Finding::error(message) };
     let source = &sources.file(file).text;
     let start = offset(source, number(2).unwrap_or(1), number(3).unwrap_or(1));
@@ -60,7 +69,13 @@ fn located(sources: &mut Sources, captures: &Captures<'_>) -> Finding {
     let end = number(5).map_or(start, |column| offset(source, end_line, column));
     let place = Place { file, span: first_line(source, start..end.max(start)) };
     if message != "syntax error" {
-        return Finding::error(message).mark(Mark::primary(place, ""));
+        let finding = Finding::error(message).mark(Mark::primary(place, ""));
+        let plugin = tokens(source).iter().any(|token| token.kind == Kind::Directive("plugin"));
+        return if message == "Label or path / not found" && !plugin {
+            finding.note(NO_PLUGIN)
+        } else {
+            finding
+        };
     }
     let finding = Finding::error("this is not device-tree source").mark(Mark::primary(place, ""));
     match cause(source, start) {
@@ -179,9 +194,17 @@ mod tests {
     }
 
     #[test]
+    fn a_missing_plugin_is_guessed() {
+        let said = "Error: bad.dtso:2.1-6 Label or path / not found\n";
+        let notes = |text| find(text, said).1.notes;
+        assert_eq!(notes("/dts-v1/;\n&{/} { };\n"), [NO_PLUGIN]);
+        assert!(notes("/dts-v1/; /plugin/;\n&{/} { };\n").is_empty());
+    }
+
+    #[test]
     fn other_complaints_keep_their_words() {
         let text = "/dts-v1/;\n/plugin/;\n/include/ \"none.dtsi\"\n&{/} { a { }; a { }; };\n";
-        let said = "bad.dtso:4.15-18: ERROR (duplicate_node_names): /a: Duplicate node name\n\
+        let said = "bad.dtso:4.15-18: ERROR (duplicate_node_names): /fragment@0/__overlay__/a: Duplicate node name\n\
                     ERROR: Input tree has errors, aborting (use -f to force output)\n";
         let (sources, finding) = find(text, said);
         assert_eq!(finding.message, "/a: Duplicate node name");

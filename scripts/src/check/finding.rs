@@ -2,6 +2,7 @@
 //! What a check finds, and how it is shown: the source, with the place underlined.
 
 use crate::dts::{Place, Sources};
+use crate::terminal::{plain_line, plain_source};
 use anyhow::Result;
 use bulkhead_plan::error::Problem;
 use codespan_reporting::diagnostic::{Diagnostic, Label, LabelStyle, Severity};
@@ -87,13 +88,15 @@ impl Finding {
 
     fn diagnostic(&self) -> Diagnostic<usize> {
         let label = |mark: &Mark| {
-            Label::new(mark.style, mark.place.file.0, mark.place.span.clone()).with_message(mark.text.clone())
+            Label::new(mark.style, mark.place.file.0, mark.place.span.clone())
+                .with_message(plain_line(&mark.text))
         };
         let placed = self.problem.iter().filter(|_| !self.marks.is_empty());
+        let notes = placed.flat_map(beside_place).chain(self.notes.clone());
         Diagnostic::new(self.severity)
-            .with_message(self.message.clone())
+            .with_message(plain_line(&self.message))
             .with_labels(self.marks.iter().map(label).collect())
-            .with_notes(placed.flat_map(beside_place).chain(self.notes.clone()).collect())
+            .with_notes(notes.map(|note| plain_line(&note)).collect())
     }
 }
 
@@ -108,10 +111,10 @@ fn beside_place(problem: &Problem) -> Vec<String> {
     problem.advice.as_deref().map(help).into_iter().chain([node]).collect()
 }
 
-fn files(sources: &Sources) -> SimpleFiles<String, &str> {
+fn files(sources: &Sources) -> SimpleFiles<String, String> {
     let mut files = SimpleFiles::new();
     for file in sources.files() {
-        files.add(file.path.display().to_string(), file.text.as_str());
+        files.add(plain_line(&file.path.display().to_string()), plain_source(&file.text));
     }
     files
 }

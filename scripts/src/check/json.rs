@@ -18,6 +18,18 @@ pub fn value(config: &str, examined: &Examined) -> Value {
     })
 }
 
+/// What there is to say where there is nothing to check.
+#[must_use]
+pub fn failure(config: &str, error: &anyhow::Error) -> Value {
+    let finding = Finding::error(format!("{error:#}"));
+    json!({
+        "configuration": config,
+        "board": null,
+        "boots": false,
+        "problems": [problem(&Sources::default(), &finding)],
+    })
+}
+
 fn problem(sources: &Sources, finding: &Finding) -> Value {
     let problem = finding.problem.as_ref();
     let place = finding.marks.first().map(|mark| &mark.place);
@@ -49,6 +61,17 @@ mod tests {
     use crate::check::Mark;
     use crate::check::boards::BoardTree;
     use bulkhead_plan::error::Problem;
+
+    #[test]
+    fn what_cannot_be_checked_is_a_problem_as_well() {
+        let value = failure("empty", &anyhow::anyhow!("inner").context("empty has no overlay"));
+        assert_eq!((&value["board"], &value["boots"]), (&Value::Null, &json!(false)));
+        let problem = &value["problems"][0];
+        assert_eq!(
+            (&problem["severity"], &problem["rule"]),
+            (&json!("error"), &json!("empty has no overlay: inner"))
+        );
+    }
 
     #[test]
     fn a_problem_tells_node_property_value_rule_and_place() {

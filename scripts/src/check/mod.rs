@@ -15,6 +15,7 @@ use crate::dts::{Sources, parse};
 use crate::pack;
 use crate::project::Project;
 use crate::qemu;
+use crate::terminal::plain;
 use anyhow::{Context, Result, bail};
 use bulkhead_plan::board::Gic;
 use bulkhead_plan::bundle::Bundle;
@@ -88,14 +89,19 @@ impl Examined {
 /// Checks, and says what it found. True if the configuration boots.
 ///
 /// # Errors
-/// When there is nothing to check: no such file, no such board, no `dtc`.
+/// When there is nothing to check, no such file, no such board, no `dtc`, and that is not to be told as JSON.
 pub fn check(project: &Project, options: &Options) -> Result<bool> {
-    let examined = examine(project, &options.config, &options.board)?;
+    let examined = examine(project, &options.config, &options.board);
     let config = options.config.display();
     if options.json {
-        display::print(&format!("{:#}\n", json::value(&config.to_string(), &examined)))?;
-        return Ok(examined.is_good());
+        let value = match &examined {
+            Ok(examined) => json::value(&config.to_string(), examined),
+            Err(error) => json::failure(&config.to_string(), error),
+        };
+        display::print(&format!("{value:#}\n"))?;
+        return Ok(examined.is_ok_and(|examined| examined.is_good()));
     }
+    let examined = examined?;
     print(&examined.sources, &examined.findings)?;
     match &examined.planned {
         Some(planned) if examined.is_good() => {
@@ -112,17 +118,18 @@ pub fn check(project: &Project, options: &Options) -> Result<bool> {
     Ok(examined.is_good())
 }
 
-/// Says every mistake of a configuration, as [`check`] does, and what is odd; silent if there is nothing.
+/// Says every mistake of a configuration, as [`check`] does, and what is odd; silent if there is nothing. Gives what
+/// is known of it.
 ///
 /// # Errors
 /// When the configuration would not boot.
-pub fn insist(project: &Project, config: &Path, board: &qemu::Options) -> Result<()> {
+pub fn insist(project: &Project, config: &Path, board: &qemu::Options) -> Result<Examined> {
     let examined = examine(project, config, board)?;
     print(&examined.sources, &examined.findings)?;
     if !examined.is_good() {
         bail!("{} on {}: {}", config.display(), examined.board.name, examined.count());
     }
-    Ok(())
+    Ok(examined)
 }
 
 /// Says of a configuration that was packed what the hypervisor would say on this board.
@@ -135,7 +142,7 @@ pub fn warn(project: &Project, config: &Path, board: &qemu::Options) {
     match said {
         Ok(None) => {}
         Ok(Some(sentence)) => eprintln!("packed, but {sentence}"),
-        Err(error) => eprintln!("packed, but not checked: {error:#}"),
+        Err(error) => eprintln!("packed, but not checked: {}", plain(&format!("{error:#}"))),
     }
 }
 

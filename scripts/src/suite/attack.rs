@@ -48,7 +48,7 @@ pub(super) const SCENARIO: Scenario = Scenario { name: "attack", run: few };
 #[derive(Clone, Debug, Args)]
 pub struct Options {
     /// How many seeds
-    #[arg(long, value_name = "N", default_value_t = 10)]
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     pub seeds: u64,
     /// The first of them
     #[arg(long, value_name = "SEED", default_value_t = 0)]

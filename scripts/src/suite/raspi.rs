@@ -244,6 +244,16 @@ fn one_image(lab: &mut Lab) -> Result<()> {
     Ok(())
 }
 
+/// A card with what the board would refuse is not made, unless asked for.
+fn refused_card(lab: &Lab, options: &sdcard::Options) -> Result<()> {
+    let config = lab.file("refused/refused.dtso", overlay(&[Partition::ticker(9)]).as_bytes())?;
+    let image = config.with_file_name("refused.img");
+    let options = sdcard::Options { config, output: Some(image.clone()), ..options.clone() };
+    let error = sdcard::make(lab.project(), &options).err().context("a card for a CPU that a Pi has not")?;
+    ensure!(format!("{error:#}").contains("raspi4b: 1 error") && !image.exists(), "{error:#}");
+    sdcard::make(lab.project(), &sdcard::Options { unchecked: true, ..options }).map(drop)
+}
+
 /// `--to` puts the same files into a folder, again and again, but never over another's settings.
 fn same_in_a_folder(lab: &Lab, options: sdcard::Options, files: &BTreeMap<String, Vec<u8>>) -> Result<()> {
     let other = lab.file("boot/other", b"")?;
@@ -266,7 +276,15 @@ fn same_in_a_folder(lab: &Lab, options: sdcard::Options, files: &BTreeMap<String
 fn card(lab: &mut Lab, dtoverlay: bool) -> Result<()> {
     let config = lab.file("config/config.dtso", overlay(&[Partition::ticker(1)]).as_bytes())?;
     let image = config.with_file_name("pi4.img");
-    let options = sdcard::Options { config, output: Some(image.clone()), to: None, dtoverlay, dtb: None };
+    let options = sdcard::Options {
+        config,
+        output: Some(image.clone()),
+        to: None,
+        dtoverlay,
+        dtb: None,
+        unchecked: false,
+    };
+    refused_card(lab, &options)?;
     sdcard::make(lab.project(), &options)?;
     let files = sdcard::read(&File::open(&image)?)?;
     same_in_a_folder(lab, options, &files)?;
