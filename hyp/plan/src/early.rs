@@ -124,10 +124,12 @@ impl<'a> Outline<'a> {
         Some(Console { kind, registers })
     }
 
-    /// How the firmware's power interface is called: as [`crate::board::Board::psci`].
+    /// How the firmware's power interface is called: as [`crate::board::Board::psci`]. None where that would be by
+    /// HVC, which from EL2 leads to EL2.
     #[must_use]
     pub fn psci(&self) -> Option<Conduit> {
-        self.blob.root().children().find_map(|node| conduit(|name| node.property(name)))
+        let found = self.blob.root().children().find_map(|node| conduit(|name| node.property(name)));
+        found.filter(|conduit| *conduit == Conduit::Smc)
     }
 
     /// The power manager of Broadcom's BCM2835 family, which resets a board without PSCI and powers it off:

@@ -283,6 +283,17 @@ fn configurations() -> Vec<(&'static str, String)> {
         ("no partition", partitions(&[])),
         ("every partition disabled", with("status", "status = \"disabled\";")),
         ("no partitions node", "/dts-v1/; /plugin/; &{/} { partition { }; };".into()),
+        (
+            "two nodes of partitions",
+            "/dts-v1/; /plugin/; &{/} { p1 { compatible = \"bulkhead,partitions\"; }; \
+             p2 { compatible = \"bulkhead,partitions\"; }; };"
+                .into(),
+        ),
+        (
+            "partitions below another node",
+            "/dts-v1/; /plugin/; &{/chosen} { partitions { compatible = \"bulkhead,partitions\"; }; };"
+                .into(),
+        ),
         ("no cells", partitions(&[("a", FIRST)]).replace("#address-cells = <2>; #size-cells = <2>;", "")),
         (
             "three address cells",
@@ -344,6 +355,12 @@ fn configurations() -> Vec<(&'static str, String)> {
             with("memory", "memory = <0x0 0x9000000 0x0 0x8000000>; devices = \"/pl031@9010000\";"),
         ),
         ("a bus", with("devices", "devices = \"/platform-bus@c000000\";")),
+        // the board, as the overlays leave it
+        ("firmware called by HVC", with("a", "") + " &{/psci} { method = \"hvc\"; };"),
+        (
+            "redistributors for too few CPUs",
+            with("a", "") + " &{/intc@8000000} { reg = <0 0x8000000 0 0x10000 0 0x80a0000 0 0x20000>; };",
+        ),
         // overlays
         ("a label that the board does not have", "/dts-v1/; /plugin/; &uart { };".into()),
         ("a path that the board does not have", "/dts-v1/; /plugin/; &{/soc} { };".into()),

@@ -7,12 +7,15 @@ use alloc::vec::Vec;
 
 use bulkhead_types::{Hpa, IntId, Mpidr, Range};
 
-use super::{Board, Console, Cpu, Entropy, Gic, Start, Timer};
+use super::{Board, Conduit, Console, Cpu, Entropy, Gic, Start, Timer};
 use crate::early::{ConsoleKind, SPIN_TABLE_SIZE, conduit, without_options};
 use crate::error::{Errors, Problem};
 use crate::interrupts::{GIC_V2, GIC_V3, interrupts};
 use crate::sorted::{Map, sort_by_key};
 use crate::tree::{Node, NodeId, Tree};
+
+/// What a redistributor takes: the frames RD_base and SGI_base (IHI 0069H).
+const REDISTRIBUTOR: u64 = 0x2_0000;
 
 impl Board {
     /// Reads the board out of its tree.
@@ -28,8 +31,8 @@ impl Board {
         let gic = errors.note(gic(tree));
         let timer = errors.note(timer(tree));
         let console = errors.note(console(tree));
-        let psci = root.children().find_map(|node| conduit(|name| node.property(name)));
-        if psci.is_none() && cpus.iter().flatten().any(|cpu| cpu.start == Some(Start::Psci)) {
+        let psci = errors.note(psci(root));
+        if psci == Some(None) && cpus.iter().flatten().any(|cpu| cpu.start == Some(Start::Psci)) {
             errors.push(
                 Problem::new(
                     "/cpus",
@@ -43,6 +46,17 @@ impl Board {
         else {
             return Err(errors);
         };
+        if let Gic::V3 { redistributors, stride, .. } = &gic {
+            // Those of version 4 take more, which only they themselves tell.
+            let frame = stride.unwrap_or(REDISTRIBUTOR);
+            let room: u64 = redistributors.iter().filter_map(|region| region.size().checked_div(frame)).sum();
+            if room < cpus.len() as u64 {
+                let rule =
+                    format!("its redistributors are enough for {room} of the board's {} CPUs", cpus.len());
+                let advice = format!("Each takes {frame:#x} bytes");
+                errors.push(Problem::new(tree.node(gic_node).path(), rule).property("reg").advice(advice));
+            }
+        }
         // CPUs that wait at a spin table read it until they are started, whoever has them.
         for cpu in &cpus {
             if let Some(Start::SpinTable(address)) = cpu.start {
@@ -61,7 +75,7 @@ impl Board {
             memory,
             reserved,
             cpus,
-            psci,
+            psci: psci.flatten(),
             gic,
             gic_node,
             timer,
@@ -69,6 +83,19 @@ impl Board {
             console,
             entropy: Entropy { rng_seed: chosen("rng-seed"), kaslr_seed: chosen("kaslr-seed") },
         })
+    }
+}
+
+/// How the firmware's power interface is called, if there is one.
+fn psci(root: Node<'_, '_>) -> Result<Option<Conduit>, Problem> {
+    let found = root.children().find_map(|node| Some((node, conduit(|name| node.property(name))?)));
+    match found {
+        Some((node, Conduit::Hvc)) => {
+            let rule = "HVC calls the hypervisor itself: firmware is called by SMC from EL2";
+            let problem = Problem::new(node.path(), rule).property("method").value("\"hvc\"");
+            Err(problem.advice("Where EL3 has PSCI, the method is \"smc\""))
+        }
+        found => Ok(found.map(|(_, conduit)| conduit)),
     }
 }
 
@@ -194,11 +221,12 @@ fn gic(tree: &Tree<'_>) -> Result<(NodeId, Gic), Problem> {
         let redistributors = rest.get(..regions).filter(|regions| !regions.is_empty()).ok_or_else(|| {
             missing("a GICv3 has as many ranges of redistributors as #redistributor-regions says")
         })?;
-        if distributor.size() < 0x1_0000 || redistributors.iter().any(|region| region.size() < 0x2_0000) {
+        if distributor.size() < 0x1_0000 || redistributors.iter().any(|region| region.size() < REDISTRIBUTOR)
+        {
             return Err(missing("a GICv3's distributor takes 64 KiB, and a CPU's redistributor 128 KiB"));
         }
         let stride = node.cells("redistributor-stride").number();
-        if stride.is_some_and(|stride| stride < 0x2_0000 || !stride.is_multiple_of(0x1_0000)) {
+        if stride.is_some_and(|stride| stride < REDISTRIBUTOR || !stride.is_multiple_of(0x1_0000)) {
             let rule = "redistributors are multiples of 64 KiB apart, and 128 KiB at least";
             return Err(Problem::new(node.path(), rule).property("redistributor-stride"));
         }

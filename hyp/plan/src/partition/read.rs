@@ -32,10 +32,26 @@ const RESTART_DELAY_MS: u32 = 100;
 
 /// The node of all partitions.
 pub(crate) fn parent<'t, 'a>(tree: &'t Tree<'a>) -> Result<Node<'t, 'a>, Problem> {
-    tree.root().children().find(|node| node.is_compatible(PARTITIONS)).ok_or_else(|| {
-        Problem::new("/partitions", "no node of the merged tree has compatible = \"bulkhead,partitions\"")
-            .advice("One overlay must add /partitions with that compatible and a child for each partition")
-    })
+    let mut found = tree.root().children().filter(|node| node.is_compatible(PARTITIONS));
+    match (found.next(), found.next()) {
+        (Some(parent), None) => Ok(parent),
+        (Some(first), Some(second)) => {
+            let rule =
+                format!("{} has this compatible already, and one node has all partitions", first.path());
+            let advice = format!("Move its partitions to {}", first.path());
+            Err(bad(second, "compatible", rule).advice(advice))
+        }
+        (None, _) => Err(match tree.nodes().find(|node| node.is_compatible(PARTITIONS)) {
+            Some(inner) => bad(inner, "compatible", "the node of all partitions is a child of the root")
+                .advice("Put it there with &{/} { partitions { ... }; }"),
+            None => {
+                let rule = "no node of the merged tree has compatible = \"bulkhead,partitions\"";
+                Problem::new("/partitions", rule).advice(
+                    "One overlay must add /partitions with that compatible and a child for each partition",
+                )
+            }
+        }),
+    }
 }
 
 /// Reads what the node of all partitions says of the hypervisor itself.

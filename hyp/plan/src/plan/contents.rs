@@ -52,10 +52,13 @@ impl<'i, 'a> Images<'i, 'a> {
             return Ok(checked.clone());
         }
         if self.bundle.place(name).is_none() {
-            return Err(Problem::new(spec.path.clone(), "the bundle has no image of this name")
+            let problem = Problem::new(spec.path.clone(), "the bundle has no image of this name")
                 .property(property)
-                .value(format!("\"{name}\""))
-                .or_near(name, &self.bundle.names_for_partitions(), "It has"));
+                .value(format!("\"{name}\""));
+            if name.is_empty() {
+                return Err(problem.rule("the name is empty"));
+            }
+            return Err(problem.or_near(name, &self.bundle.names_for_partitions(), "It has"));
         }
         let image = self.bundle.image(name);
         _ = self.checked.add(name.into(), image.as_ref().ok().cloned());

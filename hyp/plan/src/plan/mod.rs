@@ -202,7 +202,7 @@ impl Plan {
         if !idle_cpus.is_empty() {
             let cpus = idle_cpus.iter().filter_map(|cpu| inputs.board.cpus.get(usize::from(cpu.0)));
             let idle: Vec<&str> = cpus.map(|cpu| cpu.path.as_str()).collect();
-            warnings.push(Problem::new("/partitions", format!("no partition has {}", listed(&idle))));
+            warnings.push(Problem::new(parent.path(), format!("no partition has {}", listed(&idle))));
         }
         errors.or(Self { partitions, idle_cpus, free: free.ranges().to_vec(), policy, warnings })
     }

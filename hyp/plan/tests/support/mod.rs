@@ -219,6 +219,14 @@ pub fn large_board(cpus: u32) -> Vec<u8> {
         tree.set_cells(node, "reg", &[affinity]);
         tree.set_string(node, "enable-method", "psci");
     }
+    // The second range of redistributors that QEMU has for CPUs from 123 on.
+    let gic = tree.by_path("/intc@8000000").expect("it has a GIC").id();
+    tree.set_cells(gic, "#redistributor-regions", &[2]);
+    tree.set_cells(
+        gic,
+        "reg",
+        &[0, 0x800_0000, 0, 0x1_0000, 0, 0x80a_0000, 0, 0xf6_0000, 0x40, 0, 0, 0x400_0000],
+    );
     tree.to_blob()
 }
 
