@@ -162,8 +162,8 @@ fn run(system: &'static System) -> ! {
     cpu::abandon()
 }
 
-/// Prints why nothing starts, and stops the board. For the time before there is a heap.
-fn refuse_early(sentence: core::fmt::Arguments<'_>) -> ! {
+/// Prints why nothing starts, and stops the board, without the heap.
+pub fn refuse_early(sentence: core::fmt::Arguments<'_>) -> ! {
     line(format_args!("error: {sentence}"));
     line(format_args!("refused: 1 error; nothing was started"));
     panic::halt_board()
@@ -249,7 +249,7 @@ fn take_working_memory(
     bundle: Option<Range<Hpa>>,
 ) -> (Range<Hpa>, Range<Hpa>) {
     let cpus = outline.cpu_count().max(1);
-    let size = early::working_size(cpus);
+    let size = outline.working_size();
     let Some(image) = image_range() else {
         refuse_early(format_args!("the hypervisor's image lies at the end of the address space"));
     };

@@ -15,17 +15,11 @@ pub(crate) const SPIN_TABLE_SIZE: u64 = 8;
 
 /// Bytes of a CPU's stack at EL2.
 pub const STACK_SIZE: u64 = 16 << 10;
-/// Bytes of heap for planning and for all that lives on: a share for the board, and one for each CPU
-/// (vCPU state, stage-2 tables, guest tree).
+/// Bytes of heap for planning and for all that lives on: a share for the board, one for each CPU (vCPU state, stage-2
+/// tables, guest tree), and for each byte of the structure of the board's tree, which is read into nodes and properties.
 const HEAP: u64 = 1 << 20;
 const HEAP_PER_CPU: u64 = 128 << 10;
-
-/// Bytes of working memory that the hypervisor takes on a board with so many CPUs: stacks, each with a
-/// guard page, and heap.
-#[must_use]
-pub const fn working_size(cpus: usize) -> u64 {
-    HEAP.saturating_add(HEAP_PER_CPU.saturating_mul(cpus as u64)).saturating_add(stacks_size(cpus))
-}
+const HEAP_PER_BYTE: u64 = 8;
 
 /// Bytes of all stacks with their guard pages.
 #[must_use]
@@ -102,6 +96,15 @@ impl<'a> Outline<'a> {
             }
         }
         Some(Self { blob, chosen, aliases, cpus, reserved_memory })
+    }
+
+    /// Bytes of working memory that the hypervisor takes on this board: stacks, each with a guard page, and heap.
+    #[must_use]
+    pub fn working_size(&self) -> u64 {
+        let cpus = self.cpu_count().max(1);
+        let tree = HEAP_PER_BYTE.saturating_mul(self.blob.structure_size() as u64);
+        let heap = HEAP.saturating_add(HEAP_PER_CPU.saturating_mul(cpus as u64)).saturating_add(tree);
+        align_up(heap, PAGE_SIZE).unwrap_or(heap).saturating_add(stacks_size(cpus))
     }
 
     /// The console that `/chosen/stdout-path` names; `None` if it names none, or none that can be driven.

@@ -11,7 +11,7 @@
 //! is taken, if not the same.
 
 use crate::project::Project;
-use bulkhead_plan::early::{self, Outline};
+use bulkhead_plan::early::Outline;
 use bulkhead_types::{Hpa, PAGE_SIZE, Range, align_up};
 use std::fs::File;
 use std::io::Read;
@@ -55,7 +55,7 @@ pub fn taken(
     let bundle = range(bundle_start, bundle as u64).ok_or_else(too_little)?;
     let tree = range(align_up(bundle.end().0, ALIGN), tree as u64).ok_or_else(too_little)?;
 
-    let size = early::working_size(board.cpu_count().max(1));
+    let size = board.working_size();
     let working = board.free_range(&[image, tree, bundle], size, PAGE_SIZE).ok_or_else(|| {
         format!(
             "too little memory: the hypervisor needs {} KiB in one piece, and the board has not so much free",

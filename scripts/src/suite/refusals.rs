@@ -31,6 +31,7 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "refuses-large-image", run: large_image },
     Scenario { name: "refuses-unknown-property", run: unknown_property },
     Scenario { name: "refuses-with-every-error", run: every_error },
+    Scenario { name: "refuses-more-than-the-heap-holds", run: too_many_nodes },
 ];
 
 /// On QEMU's virt board, where it is known where the image lies.
@@ -94,6 +95,12 @@ fn config(lab: &Lab, partitions: &[(&str, &str)], expected: &[&str]) -> Result<(
 
 fn good(lab: &Lab) -> Result<Vec<u8>> {
     lab.pack_with_ticker(&tickers(&[("a", &format!("cpus = <0>; {SMALL}"))]))
+}
+
+fn too_many_nodes(lab: &mut Lab) -> Result<()> {
+    let nodes: String = (0..9_000).map(|number| format!("n{number} {{ a; b; c; }};\n")).collect();
+    let overlay = tickers(&[("a", &format!("cpus = <0>; {SMALL}"))]) + "&{/} { many {\n" + &nodes + "}; };\n";
+    refused(lab, Some(&lab.pack_with_ticker(&overlay)?), &["the hypervisor's heap of "])
 }
 
 fn entered_at_el1(lab: &mut Lab) -> Result<()> {

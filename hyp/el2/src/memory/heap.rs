@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The boot heap. It closes before the first guest starts: nothing is allocated or freed after.
 
+use crate::boot::refuse_early;
 use alloc::alloc::Layout;
 use bulkhead_types::{Hpa, PAGE_SIZE};
 use core::alloc::GlobalAlloc;
@@ -31,7 +32,7 @@ unsafe impl GlobalAlloc for BootHeap {
                 self.next.store(end, Ordering::Relaxed);
                 with_exposed_provenance_mut(next)
             }
-            _ => null_mut(),
+            _ => self.exhausted(),
         }
     }
 
@@ -45,7 +46,7 @@ unsafe impl GlobalAlloc for BootHeap {
                     self.next.store(end, Ordering::Relaxed);
                     return pointer;
                 }
-                _ => return null_mut(),
+                _ => return self.exhausted(),
             }
         }
         // SAFETY: the caller of `realloc` promises a size that is not zero and fits the alignment; the old
@@ -56,6 +57,21 @@ unsafe impl GlobalAlloc for BootHeap {
                 core::ptr::copy_nonoverlapping(pointer, new, layout.size().min(size));
             }
             new
+        }
+    }
+}
+
+impl BootHeap {
+    /// At boot what is described is too much. Later nothing allocates, and whoever does is a mistake of ours.
+    #[cold]
+    fn exhausted(&self) -> *mut u8 {
+        match self.size.load(Ordering::Relaxed) {
+            0 => null_mut(),
+            size => refuse_early(format_args!(
+                "the hypervisor's heap of {} KiB is too small for this board and its partitions: describe fewer \
+                 devices, ranges of memory and nodes",
+                size >> 10
+            )),
         }
     }
 }
@@ -78,6 +94,7 @@ pub fn is_ready() -> bool {
 /// Ends allocation for ever: a later one fails, which stops the board with a sentence.
 pub fn seal() {
     HEAP.end.store(HEAP.next.load(Ordering::Relaxed), Ordering::Relaxed);
+    HEAP.size.store(0, Ordering::Relaxed);
 }
 
 /// Bytes that were asked for, and bytes in all. Before [`seal`].

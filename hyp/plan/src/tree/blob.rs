@@ -55,6 +55,11 @@ impl<'a> Blob<'a> {
         })
     }
 
+    /// Bytes of the structure block.
+    pub fn structure_size(&self) -> usize {
+        size_of_val(self.tokens.rest)
+    }
+
     /// The tokens of the structure block.
     pub(super) fn tokens(&self) -> Tokens<'a> {
         self.tokens
