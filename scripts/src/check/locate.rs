@@ -205,7 +205,9 @@ fn cells(elements: &[Element], numbers: &[u64]) -> Vec<Place> {
         (first.file == last.file).then_some(Place { file: first.file, span: first.span.start..last.span.end })
     };
     let pairs: Vec<u64> = numbers.iter().flat_map(|number| [number >> 32, number & 0xffff_ffff]).collect();
-    if let Some(place) = row(numbers).or_else(|| row(&pairs)) {
+    // Of several numbers the pairs come first: <0x40000000 0> is in <0 0x40000000 0 0>, too, beside its place.
+    let several = (numbers.len() > 1).then(|| row(&pairs)).flatten();
+    if let Some(place) = several.or_else(|| row(numbers)).or_else(|| row(&pairs)) {
         return vec![place];
     }
     let each = |number: &u64| elements.iter().rfind(|element| cell(element) == Some(*number));
@@ -221,6 +223,7 @@ mod tests {
         &{/} {
             partitions {
                 a { cpus = <0 1>; memory = <0x0 0x40000000 0x0 0x100000>; devices = "/uart@9000000"; };
+                c { memory = <0x0 0x40000000 0x0 0x0>; };
                 b { cpus = <1 7 8>; kernal = "x"; kernel = "linux"; };
             };
         };
@@ -252,6 +255,10 @@ mod tests {
         assert_eq!(
             marked(&problem("/partitions/a", "memory", "<0x40000000 0x100000>", "no")),
             ["0x0 0x40000000 0x0 0x100000"]
+        );
+        assert_eq!(
+            marked(&problem("/partitions/c", "memory", "<0x40000000 0x0>", "no")),
+            ["0x0 0x40000000 0x0 0x0"]
         );
         assert_eq!(marked(&problem("/partitions/b", "kernel", "\"linux\"", "no")), ["\"linux\""]);
         assert_eq!(marked(&problem("/partitions/b", "cpus", "3 CPUs", "no")), ["<1 7 8>"]);

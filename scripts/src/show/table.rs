@@ -106,10 +106,11 @@ fn devices(partition: &Partition) -> Vec<(String, String)> {
     let uart = partition.uart.iter();
     let uart =
         uart.map(|uart| (format!("virtual UART at {}", uart.base), format!("{} virtual", uart.interrupt)));
+    let watchdog = partition.watchdog.iter().map(|at| (format!("virtual watchdog at {at}"), String::new()));
     let devices = partition.devices.iter().map(|device| {
         let interrupts = device.interrupts.iter();
         let interrupts = interrupts.map(|(id, kind)| format!("{id} {}", trigger(*kind)));
         (device.path.clone(), interrupts.collect::<Vec<_>>().join(", "))
     });
-    uart.chain(devices).collect()
+    uart.chain(watchdog).chain(devices).collect()
 }
