@@ -3,8 +3,7 @@
 
 use crate::check::compile;
 use anyhow::{Context, Result, bail, ensure};
-use dtoolkit::fdt::Fdt;
-use dtoolkit::{Node, Property};
+use bulkhead_plan::tree::{Node, Tree};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
@@ -151,7 +150,7 @@ pub fn try_compile(file: &Path) -> Result<std::result::Result<Overlay, String>> 
 /// # Errors
 /// When the blob is no device tree.
 pub fn image_references(overlay: &Overlay) -> Result<Vec<Result<ImageReference>>> {
-    let tree = Fdt::new(&overlay.blob).with_context(|| format!("{} is no device tree", overlay.name))?;
+    let tree = Tree::parse(&overlay.blob, &overlay.name)?;
     let mut references = Vec::new();
     collect(tree.root(), false, &mut references);
     Ok(references)
@@ -162,20 +161,20 @@ pub fn image_references(overlay: &Overlay) -> Result<Vec<Result<ImageReference>>
 pub fn disabled(overlays: &[Overlay]) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for overlay in overlays {
-        if let Ok(tree) = Fdt::new(&overlay.blob) {
+        if let Ok(tree) = Tree::parse(&overlay.blob, &overlay.name) {
             note_status(tree.root(), false, &mut names);
         }
     }
     names
 }
 
-fn note_status(node: impl Node, in_partitions: bool, disabled: &mut BTreeSet<String>) {
-    let name = node.name().as_ref().to_owned();
+fn note_status(node: Node<'_, '_>, in_partitions: bool, disabled: &mut BTreeSet<String>) {
+    let name = node.name();
     if in_partitions && let Some(status) = node.property("status") {
-        match status.value() {
-            b"disabled\0" => _ = disabled.insert(name.clone()),
+        match status {
+            b"disabled\0" => _ = disabled.insert(name.to_owned()),
             // What else it may be, the plan says.
-            _ => _ = disabled.remove(&name),
+            _ => _ = disabled.remove(name),
         }
     }
     for child in node.children() {
@@ -185,19 +184,17 @@ fn note_status(node: impl Node, in_partitions: bool, disabled: &mut BTreeSet<Str
 
 /// A partition is told by its `compatible`, or by its place under `partitions`: an overlay may add to one
 /// that another overlay describes.
-fn collect(node: impl Node, in_partitions: bool, references: &mut Vec<Result<ImageReference>>) {
-    let strings = |name: &str| node.property(name).map(|property| property.value().to_vec());
-    let compatible = strings("compatible").unwrap_or_default();
-    let name = node.name().as_ref().to_owned();
-    if in_partitions || compatible.split(|&byte| byte == 0).any(|entry| entry == PARTITION.as_bytes()) {
+fn collect(node: Node<'_, '_>, in_partitions: bool, references: &mut Vec<Result<ImageReference>>) {
+    let name = node.name();
+    if in_partitions || node.is_compatible(PARTITION) {
         for property in IMAGE_PROPERTIES {
-            let Some(value) = strings(property) else { continue };
+            let Some(value) = node.property(property) else { continue };
             let image = value.strip_suffix(b"\0").and_then(|text| std::str::from_utf8(text).ok());
             let image = image.filter(|text| !text.is_empty() && !text.contains('\0'));
             let image = image
                 .with_context(|| format!("partition {name}: {property} must be one string, an image's name"));
             references.push(image.map(|image| ImageReference {
-                partition: name.clone(),
+                partition: name.to_owned(),
                 property: property.into(),
                 image: image.into(),
             }));

@@ -129,10 +129,12 @@ impl Errors {
         Self(Vec::new())
     }
 
-    /// Adds one.
+    /// Adds one, unless the last one says the same.
     #[inline(never)]
     pub fn push(&mut self, problem: Problem) {
-        self.0.push(problem);
+        if self.0.last() != Some(&problem) {
+            self.0.push(problem);
+        }
     }
 
     /// Keeps a success, notes a failure.

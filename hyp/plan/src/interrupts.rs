@@ -16,6 +16,9 @@ pub(crate) const GIC_V2: &[&str] =
 /// `compatible` strings of GICs of version 3, and of version 4 working as such.
 pub(crate) const GIC_V3: &[&str] = &["arm,gic-v3"];
 
+/// What is wrong with a phandle that leads nowhere.
+const NO_PHANDLE: &str = "no node has this phandle";
+
 /// The first cell of an interrupt specifier: which block of IDs the second one counts in.
 const SPI: u32 = 0;
 const PPI: u32 = 1;
@@ -39,7 +42,10 @@ pub(crate) fn interrupts(node: Node<'_, '_>) -> Result<Vec<(IntId, Trigger)>, Pr
     let parent = if extended || cells.is_empty() {
         None
     } else {
-        let missing = || problem("no interrupt-parent leads to the controller of this interrupt");
+        let missing = || match dangling_parent(node) {
+            Some(dangling) => dangling,
+            None => problem("no interrupt-parent leads to the controller of this interrupt"),
+        };
         Some(interrupt_parent(node).ok_or_else(missing)?)
     };
     let mut found = Vec::with_capacity(cells.len() / 3);
@@ -48,7 +54,7 @@ pub(crate) fn interrupts(node: Node<'_, '_>) -> Result<Vec<(IntId, Trigger)>, Pr
             Some(parent) => parent,
             None => {
                 let phandle = cells.next().unwrap_or(0);
-                let missing = || problem("no node has this phandle").value(format!("<{phandle:#x}>"));
+                let missing = || problem(NO_PHANDLE).value(format!("<{phandle:#x}>"));
                 node.tree().by_phandle(phandle).ok_or_else(missing)?
             }
         };
@@ -97,6 +103,14 @@ pub(crate) fn interrupt_parent<'t, 'a>(node: Node<'t, 'a>) -> Option<Node<'t, 'a
         }
     }
     None
+}
+
+/// The `interrupt-parent` that holds for this node, if it leads nowhere.
+fn dangling_parent(node: Node<'_, '_>) -> Option<Problem> {
+    let mut up = core::iter::once(node).chain(node.ancestors());
+    let (at, phandle) = up.find_map(|at| Some((at, at.u32("interrupt-parent")?)))?;
+    let problem = Problem::new(at.path(), NO_PHANDLE).property("interrupt-parent");
+    node.tree().by_phandle(phandle).is_none().then(|| problem.value(format!("<{phandle:#x}>")))
 }
 
 fn specifier_width(

@@ -11,6 +11,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::error::{Problem, nearest};
+use crate::partition::PARTITION;
 use crate::tree::{Cells, Node, NodeId, Strings, Tree};
 
 const SYMBOLS: &str = "__symbols__";
@@ -114,6 +115,11 @@ fn references_to_labels<'a>(
 ) -> Result<Vec<NewCell<'a>>, Problem> {
     let mut new: Vec<NewCell<'a>> = Vec::new();
     for property in overlay.root().child(FIXUPS).iter().flat_map(Node::properties) {
+        if let Some(problem) =
+            Strings::new(&property.value).find_map(|place| reference_in_devices(base, overlay, place, what))
+        {
+            return Err(problem);
+        }
         let phandle = phandle_of_label(base, &property.name, what)?;
         for place in Strings::new(&property.value) {
             let cell = || {
@@ -129,6 +135,16 @@ fn references_to_labels<'a>(
         }
     }
     Ok(new)
+}
+
+/// What is wrong where a reference stands in a partition's `devices`, which are strings.
+fn reference_in_devices(base: &Tree<'_>, overlay: &Tree<'_>, place: &str, what: &str) -> Option<Problem> {
+    let (path, _) = place.split_once(":devices:")?;
+    let _partition = overlay.by_path(path).filter(|node| node.is_compatible(PARTITION))?;
+    let (fragment, rest) = path.split_once("/__overlay__")?;
+    let target = target(base, overlay.by_path(fragment)?, what).ok()?;
+    let problem = Problem::new(below(&base.node(target).path(), rest), "devices are strings, not references");
+    Some(problem.property("devices").advice("Write the path or the alias: devices = \"/pl031@9010000\""))
 }
 
 /// The phandle of the base's node with this label; gives it one if it has none.
@@ -209,14 +225,18 @@ fn merge_symbols<'a>(base: &mut Tree<'a>, overlay: &Tree<'a>, placed: &[(NodeId,
         }
         let place = placed.iter().find(|(from, _)| overlay.node(*from).name() == fragment);
         let Some((_, target)) = place else { continue };
-        let target = base.node(*target).path();
-        let path = match (target.as_str(), rest) {
-            ("/", "") => String::from("/"),
-            ("/", rest) => String::from(rest),
-            (target, rest) => format!("{target}{rest}"),
-        };
+        let path = below(&base.node(*target).path(), rest);
         let node = base.child_or_new(NodeId::ROOT, SYMBOLS);
         base.set_string(node, symbol.name.clone(), &path);
+    }
+}
+
+/// The path of what is at `rest`, empty or with a slash in front, below a node.
+fn below(node: &str, rest: &str) -> String {
+    match (node, rest) {
+        ("/", "") => String::from("/"),
+        ("/", rest) => String::from(rest),
+        (node, rest) => format!("{node}{rest}"),
     }
 }
 

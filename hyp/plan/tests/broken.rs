@@ -95,6 +95,7 @@ fn configurations() -> Vec<(&'static str, String)> {
         ("cpus not cells", with("cpus", "cpus = \"0\";")),
         ("a CPU that is not there", with("cpus", "cpus = <0 7>;")),
         ("a CPU twice in a partition", with("cpus", "cpus = <1 1>;")),
+        ("CPUs of 64 bits", with("cpus", "cpus = /bits/ 64 <0 1>;")),
         ("a CPU in two partitions", two(FIRST)),
         ("more CPUs than the GIC can name", with("cpus", &format!("cpus = <{many_cpus}>;"))),
         // memory
@@ -328,6 +329,16 @@ fn configurations() -> Vec<(&'static str, String)> {
         // devices
         ("a device that is not there", with("devices", "devices = \"/pl031@9010001\";")),
         ("an alias that is not there", with("devices", "devices = \"serial7\";")),
+        (
+            "an alias that leads nowhere",
+            with("devices", "devices = \"lost/child\";") + " &{/aliases} { lost = \"/nosuch\"; };",
+        ),
+        ("a reference among devices", with("devices", "devices = <&{/pl031@9010000}>;")),
+        (
+            "an interrupt-parent that leads nowhere",
+            with("devices", "devices = \"/pl031@9010000\";")
+                + " &{/pl031@9010000} { interrupt-parent = <0x7777>; };",
+        ),
         ("devices not strings", with("devices", "devices = <1>;")),
         ("the interrupt controller", with("devices", "devices = \"/intc@8000000\";")),
         ("a part of the interrupt controller", with("devices", "devices = \"/intc@8000000/its@8080000\";")),

@@ -161,7 +161,13 @@ impl<'c, 'g, 'a> Copier<'c, 'g, 'a, 'g> {
                 None => {
                     let rule =
                         "the guest's copy of this node lacks its clocks, which are not of a fixed rate";
-                    self.warnings.push(Problem::new(from.path(), rule).property("clocks"));
+                    let problem = Problem::new(from.path(), rule).property("clocks");
+                    self.warnings.push(match board.by_phandle(phandle) {
+                        Some(_) => problem,
+                        None => problem
+                            .rule("no node has this phandle: the guest's copy of this node lacks its clocks")
+                            .value(format!("<{phandle:#x}>")),
+                    });
                     return;
                 }
             }

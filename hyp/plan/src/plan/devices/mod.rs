@@ -243,6 +243,11 @@ fn claim(
 }
 
 fn not_there(tree: &Tree<'_>, spec: &Spec<'_>, name: &str) -> Problem {
+    let alias = name.split('/').next().unwrap_or_default();
+    if let Some(path) = tree.by_path("/aliases").and_then(|aliases| aliases.string(alias)) {
+        let below = name.get(alias.len()..).unwrap_or_default();
+        return refused(spec, name, format!("this alias leads to {path}{below}, and there is no such node"));
+    }
     let problem = refused(spec, name, "the board's tree has no such node, and no such alias");
     let paths: Vec<String> = match tree.by_path("/aliases").filter(|_| !name.starts_with('/')) {
         Some(aliases) => aliases.properties().iter().map(|alias| alias.name.clone().into_owned()).collect(),
