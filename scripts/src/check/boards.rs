@@ -49,7 +49,10 @@ pub fn tree(project: &Project, options: &qemu::Options) -> Result<BoardTree> {
     let said = String::from_utf8_lossy(&output.stderr);
     let blob = fs::read(&fresh).ok().filter(|_| output.status.success());
     let _ = fs::remove_file(&fresh);
-    let blob = blob.with_context(|| format!("QEMU does not make this board: {}", said.trim()))?;
+    let blob = blob.with_context(|| {
+        let (cpus, memory) = (options.smp, options.memory);
+        format!("QEMU does not make this board ({cpus} CPUs, {memory} MiB): {}", said.trim())
+    })?;
     ensure!(!blob.is_empty(), "QEMU made an empty tree of this board: {}", said.trim());
     write_whole(&kept, &blob)?;
     Ok(BoardTree { name: name.into(), blob, grows })
