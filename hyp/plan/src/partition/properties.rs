@@ -92,6 +92,11 @@ pub(super) fn check(node: Node<'_, '_>, table: Table, errors: &mut Errors) {
 
 fn unknown(node: Node<'_, '_>, name: &str, table: Table) -> Problem {
     let problem = Problem::new(node.path(), "no such property is known here").property(String::from(name));
+    if name == "status" {
+        return problem
+            .rule("a memory node has no status")
+            .advice("Remove the node if it is not to be there");
+    }
     // What two kinds of nodes have belongs to neither.
     let mut owners = OWNERS.iter().filter(|(table, _)| table.iter().any(|(known, _)| *known == name));
     if let (Some((_, owner)), None) = (owners.next(), owners.next()) {

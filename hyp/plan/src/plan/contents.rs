@@ -194,6 +194,17 @@ impl Planner<'_, '_, '_> {
         })
     }
 
+    /// A mistake in where the kernel lies: `load-address` is to blame where there is one.
+    fn about_kernels_place(&self, rule: String) -> Problem {
+        match self.spec.load_address {
+            Some(address) => {
+                let problem = self.problem(rule).property("load-address").value(format!("<{address}>"));
+                problem.advice("Leave load-address out: the place follows from the image")
+            }
+            None => self.about_kernel(rule).advice("Give the partition more memory, or move it"),
+        }
+    }
+
     fn about_kernel(&self, rule: String) -> Problem {
         self.problem(rule).property("kernel").value(format!("\"{}\"", self.spec.kernel.unwrap_or_default()))
     }
@@ -203,9 +214,17 @@ impl Planner<'_, '_, '_> {
     fn recognise(&self, kernel: &[u8], memory: &[Memory], room: &Room) -> Result<Placed, Problem> {
         let at = |memory: Ipa| {
             let wishes = Wishes { load_address: self.spec.load_address, entry: self.spec.entry, memory };
-            image::place(kernel, &wishes).map_err(|(rule, advice)| match advice {
-                Some(advice) => self.about_kernel(rule).advice(advice),
-                None => self.about_kernel(rule),
+            image::place(kernel, &wishes).map_err(|(rule, advice)| {
+                // Nothing else is wrong with an image that could lie elsewhere.
+                let elsewhere = Wishes { load_address: None, ..wishes };
+                let problem = match image::place(kernel, &elsewhere) {
+                    Ok(_) => self.about_kernels_place(rule),
+                    Err(_) => self.about_kernel(rule),
+                };
+                match advice {
+                    Some(advice) => problem.advice(advice),
+                    None => problem,
+                }
             })
         };
         let fits = |placed: &Placed| {
@@ -223,9 +242,7 @@ impl Planner<'_, '_, '_> {
         for segment in &kernel.segments {
             let range = Range::<Ipa>::new(segment.to, segment.size)
                 .ok_or_else(|| self.about_kernel("it does not fit into the address space".into()))?;
-            room.claim(range, "the kernel").map_err(|rule| {
-                self.about_kernel(rule).advice("Give the partition more memory, or move it")
-            })?;
+            room.claim(range, "the kernel").map_err(|rule| self.about_kernels_place(rule))?;
         }
         let linux = kernel.segments.first().filter(|_| kernel.kind == Kind::Linux);
         if linux.is_some_and(|image| room.access(image.to) != Some(Access::ALL)) {
