@@ -2,7 +2,7 @@
 //! The distributor's frame, in both versions.
 
 use super::bits::bit;
-use super::registers::Register;
+use super::map::Register;
 use super::state::unpack_affinity;
 use super::state::{LOOK_AT_ALL, has};
 use super::{Hardware, Local, Version};

@@ -4,7 +4,7 @@
 use super::bits::{Bits, assign, bit, gather, replace, spread};
 use super::hardware::confined;
 use super::list::ListRegister;
-use super::registers::Field;
+use super::map::Field;
 use super::state::{Bank, NOBODY, has, pack_affinity};
 use super::{Hardware, Local, Version};
 use bulkhead_types::IntId;
