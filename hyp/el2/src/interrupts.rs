@@ -11,14 +11,15 @@ use bulkhead_machine::gic::{Hardware, ListRegister, Maintenance};
 use bulkhead_platform::gic::{Controller, InterruptController};
 use bulkhead_types::{CpuIndex, IntId, Trigger, VcpuId};
 use core::sync::atomic::Ordering;
-use spin::Mutex;
+use spin::mutex::TicketMutex;
 
 /// The software generated interrupt by which one CPU calls another's attention. Guests' own never
 /// reach the physical interrupt controller.
 const KICK: IntId = IntId::sgi(0);
 
-/// Held while a register of triggers is read and written back: a few instructions.
-static TRIGGERS: Mutex<()> = Mutex::new(());
+/// Held while a register of triggers is read and written back: a few instructions. Partitions meet here, so CPUs
+/// enter in the order in which they came.
+static TRIGGERS: TicketMutex<()> = TicketMutex::new(());
 
 /// ICH_HCR_EL2.En.
 const ENABLE: u32 = 1;

@@ -9,6 +9,7 @@ pub use build::build;
 
 use crate::cpu::{self, Cpu, Guest};
 use crate::dump::Trace;
+use crate::entropy::Random;
 use crate::interrupts::{self, Lines};
 use crate::memory::TablePages;
 use crate::system::System;
@@ -21,6 +22,7 @@ use bulkhead_el2::tables::Tables;
 use bulkhead_machine::gic::Gic;
 use bulkhead_machine::limiter::Limiter;
 use bulkhead_machine::psci::{Entry as StartAt, Power};
+use bulkhead_machine::smccc::Metered;
 use bulkhead_machine::sysreg::IdTable;
 use bulkhead_machine::uart;
 use bulkhead_machine::watchdog;
@@ -173,6 +175,8 @@ pub struct Partition {
     since: AtomicU64,
     /// How much is told of what it does wrong.
     limiter: Mutex<Limiter>,
+    /// How much it has drawn of the random numbers that all partitions share.
+    drawn: Mutex<Limiter>,
 }
 
 impl Partition {
@@ -302,6 +306,15 @@ impl Partition {
             (&raw mut (*pointer).guest).write(guest);
             enter_guest(frame, start.address.0, world::PSTATE, start.context)
         }
+    }
+
+    /// The random numbers that its calls may draw: of the board's source, as many as its token bucket has tokens for.
+    pub fn entropy<'a>(&'a self, system: &'a System) -> Metered<'a, Random> {
+        /// Numbers of 64 bits: what a kernel draws as it starts, and more than 12 KiB/s from then on.
+        const BURST: u64 = 512;
+        const PERIOD: u64 = 1600;
+        let period = timer::counts(1000) / PERIOD;
+        Metered { source: &system.random, bucket: &self.drawn, now: timer::now, burst: BURST, period }
     }
 
     /// How often it has started.

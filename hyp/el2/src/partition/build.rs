@@ -95,6 +95,7 @@ fn one(board: &Board, plan: plan::Partition, id: PartitionId) -> Result<Partitio
         starts: AtomicU32::new(0),
         since: AtomicU64::new(0),
         limiter: Mutex::default(),
+        drawn: Mutex::default(),
         plan,
     })
 }

@@ -60,8 +60,8 @@ pub fn answer(frame: &mut Frame, immediate: u16) {
 fn answer_any(frame: &mut Frame, immediate: u16) {
     let guest = frame.guest;
     let call = Call::new([frame.get(0), frame.get(1), frame.get(2), frame.get(3)], immediate);
-    let context =
-        Context { caller: guest.vcpu.id, cpus: guest, told: &guest.told, entropy: &guest.system.random };
+    let entropy = guest.partition.entropy(guest.system);
+    let context = Context { caller: guest.vcpu.id, cpus: guest, told: &guest.told, entropy: &entropy };
     match handle(&call, &context) {
         Outcome::Return(value) => frame.set(0, value),
         outcome => carry_out(frame, outcome),

@@ -9,7 +9,7 @@
 mod tests;
 mod trng;
 
-pub use trng::{Entropy, NoEntropy};
+pub use trng::{Entropy, Metered, NoEntropy};
 
 use bulkhead_types::VcpuId;
 

@@ -122,6 +122,40 @@ fn random_bits_are_as_many_as_asked_for() {
     assert_eq!(random(0xc400_0053, 128, 1), Outcome::Return4([-3i64 as u64, 0, 0, 0]));
 }
 
+/// However often it calls, a partition does not keep the source, which all partitions share, from the others.
+#[test]
+fn a_partition_draws_no_more_than_its_tokens() {
+    use std::cell::Cell;
+    use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+    static NOW: AtomicU64 = AtomicU64::new(1000);
+    struct Counted(Cell<u64>);
+    impl Entropy for Counted {
+        fn is_present(&self) -> bool {
+            true
+        }
+        fn random(&self) -> Option<u64> {
+            self.0.set(self.0.get() + 1);
+            Some(0)
+        }
+    }
+    let (source, buckets) = (Counted(Cell::new(0)), [(); 2].map(|()| spin::Mutex::default()));
+    let draw = |bucket| {
+        let now = || NOW.load(Relaxed);
+        let metered = Metered { source: &source, bucket: &buckets[bucket], now, burst: 6, period: 10 };
+        call_with(0xc400_0053, 192, Told::NOTHING, &metered)
+    };
+    let dry = Outcome::Return4([-3i64 as u64, 0, 0, 0]);
+    let drawn = Outcome::Return4([0; 4]);
+    assert_eq!([draw(0), draw(0), draw(0)], [drawn, drawn, dry]);
+    for _ in 0..1000 {
+        assert_eq!(draw(0), dry);
+    }
+    assert_eq!(source.0.get(), 6, "a call without a token does not reach the source");
+    assert_eq!(draw(1), drawn, "another partition has tokens of its own");
+    NOW.fetch_add(30, Relaxed);
+    assert_eq!([draw(0), draw(0)], [drawn, dry]);
+}
+
 #[test]
 fn the_hypervisor_names_itself() {
     let Outcome::Return4(uid) = call(HYPERVISOR_UID, 0) else { panic!("four registers") };

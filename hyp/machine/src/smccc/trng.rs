@@ -2,6 +2,7 @@
 //! The true random number generator's firmware interface (Arm DEN 0098).
 
 use super::{Call, NOT_SUPPORTED, Outcome};
+use crate::limiter::Limiter;
 
 const TRNG_VERSION: u32 = 0x8400_0050;
 const TRNG_FEATURES: u32 = 0x8400_0051;
@@ -34,6 +35,33 @@ impl Entropy for NoEntropy {
     }
     fn random(&self) -> Option<u64> {
         None
+    }
+}
+
+/// What one partition may draw of a source that all partitions share, such as firmware, which serves one call at a time: a
+/// burst of 64-bit numbers, then one in each period. Beyond that the answer is NO_ENTROPY, as from a source that has
+/// run dry (DEN 0098, 2.4.4), after which a caller tries again later.
+#[derive(Debug)]
+pub struct Metered<'a, E> {
+    /// The source.
+    pub source: &'a E,
+    /// How much the partition has drawn.
+    pub bucket: &'a spin::Mutex<Limiter>,
+    /// The counter, now.
+    pub now: fn() -> u64,
+    /// Numbers that may be drawn at once.
+    pub burst: u64,
+    /// Counts of the counter after which there may be one more.
+    pub period: u64,
+}
+
+impl<E: Entropy> Entropy for Metered<'_, E> {
+    fn is_present(&self) -> bool {
+        self.source.is_present()
+    }
+    fn random(&self) -> Option<u64> {
+        self.bucket.lock().admit((self.now)(), self.burst, self.period)?;
+        self.source.random()
     }
 }
 

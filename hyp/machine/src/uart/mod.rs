@@ -2,7 +2,9 @@
 //! A virtual PL011, revision r1p5, as its technical reference manual (DDI 0183G) has it.
 //!
 //! What a line would take time for takes none here: a byte written is sent at once, so the transmit FIFO
-//! is always empty; and the receive timeout has always just elapsed, so no byte waits unannounced. As on
+//! is always empty; and the receive timeout has always just elapsed, so no byte waits unannounced. The receive
+//! interrupt comes with the first byte, whatever the trigger level (UARTIFLS), as QEMU's does: a guest that enables it
+//! without the timeout interrupt sees short lines, too. As on
 //! a board whose firmware left the port on, bytes go both ways whatever UARTCR says.
 
 mod fifo;
@@ -149,9 +151,7 @@ impl Uart {
             return false;
         }
         self.overrun = false;
-        if self.receive.len() >= self.receive_trigger() {
-            self.raised |= INTERRUPT_RECEIVE;
-        }
+        self.raised |= INTERRUPT_RECEIVE;
         true
     }
 
@@ -184,20 +184,6 @@ impl Uart {
         if self.held[LCR_H] & LCR_H_FIFOS != 0 { fifo::DEPTH } else { 1 }
     }
 
-    /// At how many characters the receive interrupt is raised (3.3.9); reserved settings as the highest.
-    fn receive_trigger(&self) -> usize {
-        if self.held[LCR_H] & LCR_H_FIFOS == 0 {
-            return 1;
-        }
-        match self.held[IFLS] >> 3 & 7 {
-            0 => fifo::DEPTH / 8,
-            1 => fifo::DEPTH / 4,
-            2 => fifo::DEPTH / 2,
-            3 => fifo::DEPTH * 3 / 4,
-            _ => fifo::DEPTH * 7 / 8,
-        }
-    }
-
     fn read_register(&mut self, offset: u64) -> u32 {
         match offset {
             offset::DR => self.read_data(),
@@ -218,7 +204,6 @@ impl Uart {
             offset::DR => return self.write_data(value as u8),
             offset::RSR_ECR => self.receive_status = 0,
             offset::LCR_H => self.write_line_control(value & BITS[LCR_H]),
-            offset::IFLS => self.write_fifo_levels(value & BITS[IFLS]),
             offset::ICR => self.raised &= !value,
             offset::ILPR..offset::NONE => {
                 if let (Some(held), Some(bits)) = (self.held.get_mut(place(offset)), BITS.get(place(offset)))
@@ -235,7 +220,7 @@ impl Uart {
     fn read_data(&mut self) -> u32 {
         let Some(received) = self.receive.pop() else { return 0 };
         let overrun = if received.overrun { RSR_OVERRUN } else { 0 };
-        if self.receive.len() < self.receive_trigger() {
+        if self.receive.is_empty() {
             self.raised &= !INTERRUPT_RECEIVE;
         }
         overrun << 8 | u32::from(received.byte)
@@ -270,16 +255,5 @@ impl Uart {
             self.raised &= !INTERRUPT_RECEIVE;
         }
         self.held[LCR_H] = value;
-    }
-
-    /// A new trigger level that the FIFO has already reached raises the interrupt, one that it has not
-    /// reached clears it.
-    fn write_fifo_levels(&mut self, value: u32) {
-        self.held[IFLS] = value;
-        if self.receive.len() < self.receive_trigger() {
-            self.raised &= !INTERRUPT_RECEIVE;
-        } else {
-            self.raised |= INTERRUPT_RECEIVE;
-        }
     }
 }
