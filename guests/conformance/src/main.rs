@@ -23,6 +23,7 @@ mod registers;
 mod report;
 mod sweep;
 mod timers;
+mod transports;
 mod user;
 mod vectors;
 mod walks;
@@ -51,6 +52,7 @@ fn main(machine: &'static Machine) {
     debug::probe();
     vectors::probe(machine);
     faults::probe(machine);
+    transports::probe();
     walks::probe();
     endian::probe(machine);
     user::probe();

@@ -31,4 +31,5 @@ pub mod stage1;
 pub mod syndrome;
 pub mod sysreg;
 pub mod uart;
+pub mod virtio;
 pub mod watchdog;

@@ -10,7 +10,7 @@ use crate::{console, read_register, timer};
 use bulkhead_el2::exception::{self, AARCH32, MIXED_ENDIAN};
 use bulkhead_machine::gic;
 use bulkhead_machine::syndrome::Access;
-use bulkhead_machine::uart;
+use bulkhead_machine::{uart, virtio};
 use bulkhead_platform::gic::InterruptController;
 use bulkhead_types::{Ipa, PartitionId, Range};
 use core::sync::atomic::Ordering::Relaxed;
@@ -92,7 +92,7 @@ fn answer_in_order(frame: &mut Frame, ipa: Ipa, access: Access) -> bool {
     } else if let Some((uart, offset)) = uart_at(guest, ipa) {
         uart_access(frame, uart, offset, access)
     } else {
-        watchdog(frame, ipa, access)
+        seldom(frame, ipa, access)
     }
 }
 
@@ -123,11 +123,11 @@ fn elsewhere(frame: &mut Frame, pstate: u64, ipa: Ipa, access: Access) -> bool {
     }
 }
 
-/// The device that is looked for last.
+/// The devices that are looked for last.
 #[cold]
 #[inline(never)]
 fn last(frame: &mut Frame, pstate: u64, ipa: Ipa, access: Access) -> bool {
-    let is_done = watchdog(frame, ipa, access);
+    let is_done = seldom(frame, ipa, access);
     if is_done {
         skip(pstate, 4);
     }
@@ -235,6 +235,23 @@ fn uart_locked(frame: &mut Frame, uart: &'static Uart, offset: u64, access: Acce
         console::output(guest.partition.id, byte);
     }
     done()
+}
+
+/// The devices that no guest uses often.
+#[cold]
+fn seldom(frame: &mut Frame, ipa: Ipa, access: Access) -> bool {
+    watchdog(frame, ipa, access) || empty_transport(frame, ipa, access)
+}
+
+#[cold]
+fn empty_transport(frame: &mut Frame, ipa: Ipa, access: Access) -> bool {
+    let Some(place) = frame.guest.partition.plan.empty_transports else { return false };
+    let Some(offset) = offset(ipa, place) else { return false };
+    if access.is_write() {
+        return virtio::write_empty(offset, access.size());
+    }
+    let value = virtio::read_empty(offset, access.size());
+    value.map(|value| frame.set(access.register(), access.loaded(value))).is_some()
 }
 
 #[cold]

@@ -189,6 +189,7 @@ impl Planner<'_, '_, '_> {
             uart,
             restart: spec.restart,
             watchdog,
+            empty_transports: map::transports(spec.identity_mapped),
             identity_mapped: spec.identity_mapped,
             primary: spec.primary,
         })

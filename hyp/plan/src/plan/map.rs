@@ -36,6 +36,10 @@ const STEP: u64 = 0x1_0000;
 pub(super) const WATCHDOG: Ipa = Ipa(0x090e_0000);
 pub(super) const WATCHDOG_SIZE: u64 = 0x2000;
 
+/// Where the virt board has its virtio transports, and what they take: 32 of 0x200 bytes.
+const TRANSPORTS: Ipa = Ipa(0x0a00_0000);
+const TRANSPORTS_SIZE: u64 = 0x4000;
+
 /// How many vCPUs a GICv2 can tell apart (IHI 0048B, GICD_TYPER.CPUNumber).
 const MAX_VCPUS_V2: usize = 8;
 /// As many redistributors as fit below the UART.
@@ -139,6 +143,12 @@ pub(super) fn uart_at_console(board: &Board, occupied: &[(Range<Ipa>, String)]) 
     let registers = Range::<Ipa>::new(base, UART_SIZE)?;
     let is_free = !occupied.iter().any(|(other, _)| other.overlaps(&registers));
     is_free.then_some(GuestUart { base, interrupt })
+}
+
+/// The place of empty virtio transports. An identity-mapped partition sees the board, which has its own or none.
+/// Memory and devices there hide them page by page, for an access to what stage 2 maps goes there.
+pub(super) fn transports(identity_mapped: bool) -> Option<Range<Ipa>> {
+    Range::<Ipa>::new(TRANSPORTS, TRANSPORTS_SIZE).filter(|_| !identity_mapped)
 }
 
 /// A place for a virtual device: `base` if it is free, else the next that is.

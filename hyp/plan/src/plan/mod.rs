@@ -83,6 +83,8 @@ pub struct Partition {
     pub restart: RestartPolicy,
     /// The control frame of its watchdog, if it has one; the refresh frame is the page behind it.
     pub watchdog: Option<Ipa>,
+    /// Where it sees virtio transports without a device, but for the pages that memory or a device takes.
+    pub empty_transports: Option<Range<Ipa>>,
     /// Whether guest addresses are physical addresses.
     pub identity_mapped: bool,
     /// Whether it has everything that no other partition claims.
