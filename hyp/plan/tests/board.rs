@@ -153,7 +153,14 @@ fn a_device_comes_with_what_it_needs() {
     assert_eq!(supply.string("regulator-name"), Some("3v3"));
     assert_eq!(uart.child("child").unwrap().u32("reg"), Some(7));
     let warnings: Vec<String> = planned.plan.warnings.iter().map(ToString::to_string).collect();
-    assert_eq!(warnings, ["/soc/inner@7e200000/serial@1000: the guest's copy of this node lacks resets."]);
+    assert_eq!(
+        warnings,
+        [
+            "/partitions/a: devices = \"/soc/inner@7e200000/serial@1000\": /soc/inner@7e200000/serial@1000 is not enabled \
+             on this board (status). Check that the board has it, and enable it in an overlay.",
+            "/soc/inner@7e200000/serial@1000: the guest's copy of this node lacks resets."
+        ]
+    );
     // The virtual UART, SPI 1, and the real one are two.
     assert_eq!(tree.root().children().filter(|node| node.is_compatible("arm,pl011")).count(), 2);
 }

@@ -207,3 +207,142 @@ fn it_may_ask_for_less() {
     assert!(!tree.by_path("/chosen").unwrap().has("stdout-path"));
     assert_eq!(tree.by_path("/chosen").unwrap().string("bootargs"), Some("quiet"));
 }
+
+/// QEMU's board with edits to its source.
+fn edited_board(edits: &[(&str, &str)]) -> Vec<u8> {
+    let source = root().join("hyp/plan/tests/boards/qemu-virt-gicv3.dts");
+    let mut source = std::fs::read_to_string(source).unwrap();
+    for (from, to) in edits {
+        assert!(source.contains(from), "{from}");
+        source = source.replacen(from, to, 1);
+    }
+    overlay(&source)
+}
+
+fn device<'p>(plan: &'p Plan, path: &str) -> &'p bulkhead_plan::plan::Device {
+    primary(plan).devices.iter().find(|device| device.path == path).unwrap_or_else(|| panic!("{path}"))
+}
+
+fn ids(plan: &Plan, path: &str) -> Vec<u32> {
+    device(plan, path).interrupts.iter().map(|(id, _)| id.get()).collect()
+}
+
+/// What stands between the braces of one node of QEMU's board.
+fn node_edit<'s>(source: &'s str, name: &str) -> &'s str {
+    let start = source.find(&format!("\t{name} {{\n")).expect("the node is there");
+    let end = start + source[start..].find("\n\t};").expect("it ends");
+    &source[start..end]
+}
+
+#[test]
+fn interrupts_that_go_to_the_gic_are_kept_where_others_do_not() {
+    let source = std::fs::read_to_string(root().join("hyp/plan/tests/boards/qemu-virt-gicv3.dts")).unwrap();
+    let clock = node_edit(&source, "pl031@9010000");
+    let interrupts = clock.lines().find(|line| line.contains("interrupts =")).expect("it has one").trim();
+    let gic = node_edit(&source, "intc@8000000").lines().find(|line| line.contains("\tphandle =")).unwrap();
+    let gic = gic.trim().trim_start_matches("phandle = <").trim_end_matches(">;");
+    let ports = node_edit(&source, "pl061@9030000");
+    let port = ports.lines().find(|line| line.contains("\tphandle =")).unwrap();
+    let port = port.trim().trim_start_matches("phandle = <").trim_end_matches(">;");
+    let controller = "gpio-controller; interrupt-controller; #interrupt-cells = <2>;";
+    let extended = |list: &str| clock.replace(interrupts, &format!("interrupts-extended = {list};"));
+    let board = |list: &str, beside: &str| {
+        let ports = ports.replace("gpio-controller;", controller);
+        edited_board(&[(clock, &extended(list)), (node_edit(&source, "pl061@9030000"), &(ports + beside))])
+    };
+    for list in [
+        format!("<{gic} 0 2 4>, <{port} 3 1>"),
+        format!("<{port} 3 1>, <{gic} 0 2 4>"),
+        // One that the GIC cannot have costs no other.
+        format!("<{gic} 0 2000 4>, <{gic} 0 2 4>"),
+        format!("<{gic} 0 9 7>, <{gic} 0 2 4>"),
+    ] {
+        let planned = planned(&board(&list, ""), PRIMARY);
+        assert_eq!(ids(&planned.plan, "/pl031@9010000"), [34], "{list}");
+        let said = warnings(&planned);
+        assert_eq!(
+            said.contains("/pl031@9010000: interrupts-extended"),
+            !list.contains(port),
+            "{list}: {said}"
+        );
+    }
+    // A controller that the partition does not have, and one whose numbers nobody knows.
+    let planned =
+        planned(&board(&format!("<{gic} 0 2 4>, <{port} 3 1>"), "\n\t\tstatus = \"disabled\";"), PRIMARY);
+    let said = warnings(&planned);
+    assert!(said.contains("/pl061@9030000: the primary partition does not have this"), "{said}");
+    assert!(said.contains("Interrupts are missing of /pl031@9010000"), "{said}");
+}
+
+#[test]
+fn registers_that_reach_the_cpus_are_kept_where_others_do_not() {
+    let bus = "bus@b000000 { compatible = \"simple-bus\"; #address-cells = <1>; #size-cells = <1>;
+        ranges = <0x0 0x0 0xb000000 0x10000>, <0x10000 0x0 0xb100000 0x10000>;
+        half@0 { reg = <0x1000 0x1000>, <0x90000000 0x1000>; interrupts = <0 50 4>; };
+        both@f000 { reg = <0xf000 0x2000>; };
+        behind@1f000 { reg = <0x1f000 0x2000>; };
+        bus2 { #address-cells = <1>; #size-cells = <0>; chip@50 { reg = <0x50>; }; }; };
+        pl061@9030000 {";
+    let planned = planned(&edited_board(&[("pl061@9030000 {", bus)]), PRIMARY);
+    let pages = |name: &str| {
+        let device = device(&planned.plan, &format!("/bus@b000000/{name}"));
+        device.registers.iter().map(|range| (range.start().0, range.size())).collect::<Vec<_>>()
+    };
+    assert_eq!(pages("half@0"), [(0xb00_1000, 0x1000)]);
+    assert_eq!(pages("both@f000"), [(0xb00_f000, 0x1000), (0xb10_0000, 0x1000)]);
+    assert_eq!(pages("behind@1f000"), [(0xb10_f000, 0x1000)]);
+    assert_eq!(ids(&planned.plan, "/bus@b000000/half@0"), [82]);
+    let said = warnings(&planned);
+    for value in ["half@0: reg = <0x90000000>", "behind@1f000: reg = <0x1f000>"] {
+        assert!(said.contains(value), "{value}: {said}");
+    }
+    assert!(!said.contains("both@f000") && !said.contains("chip@50"), "{said}");
+}
+
+#[test]
+fn an_interrupt_map_is_kept_as_far_as_it_is_understood() {
+    let source = std::fs::read_to_string(root().join("hyp/plan/tests/boards/qemu-virt-gicv3.dts")).unwrap();
+    let map =
+        node_edit(&source, "pcie@10000000").lines().find(|line| line.contains("interrupt-map =")).unwrap();
+    // The first entry names an interrupt that the GIC has not; the last names a controller that the tree has not.
+    let spoilt = map.replacen("0x8005 0x00 0x00 0x00 0x03", "0x8005 0x00 0x00 0x00 0x7777", 1);
+    let spoilt = spoilt.replace(">;", " 0x1800 0x00 0x00 0x04 0x7654 0x00 0x00 0x00 0x06 0x04>;");
+    let planned = planned(&edited_board(&[(map, &spoilt)]), PRIMARY);
+    assert_eq!(ids(&planned.plan, "/pcie@10000000"), [36, 37, 38, 35]);
+    let said = warnings(&planned);
+    assert!(
+        said.contains("/pcie@10000000: interrupt-map = <0 30583 0x4>: the GIC has no such interrupt"),
+        "{said}"
+    );
+    assert!(said.contains("/pcie@10000000: interrupt-map = <0x7654>: no node has this phandle"), "{said}");
+}
+
+#[test]
+fn a_console_with_a_wake_up_elsewhere_keeps_its_input() {
+    let source = std::fs::read_to_string(root().join("hyp/plan/tests/boards/qemu-virt-gicv3.dts")).unwrap();
+    let console = node_edit(&source, "pl011@9000000");
+    let ports = node_edit(&source, "pl061@9030000");
+    let controller =
+        ports.replace("gpio-controller;", "gpio-controller; interrupt-controller; #interrupt-cells = <2>;");
+    for list in ["<0x8005 0 1 4>, <0x8007 3 1>", "<0x8007 3 1>, <0x8005 0 1 4>"] {
+        let extended =
+            console.replace("interrupts = <0x00 0x01 0x04>;", &format!("interrupts-extended = {list};"));
+        let planned = planned(&edited_board(&[(console, &extended), (ports, &controller)]), PRIMARY);
+        let console = planned.board.console.as_ref().expect("it is a PL011");
+        assert_eq!(console.interrupt.map(|(id, _)| id.get()), Some(33), "{list}");
+    }
+}
+
+#[test]
+fn a_disabled_device_that_a_partition_names_is_warned_of() {
+    let board = edited_board(&[("pl031@9010000 {", "pl031@9010000 { status = \"disabled\";")]);
+    let planned = planned(
+        &board,
+        &beside("cpus = <1>; memory = <0 0x40000000 0 0x200000>; devices = \"/pl031@9010000\";"),
+    );
+    let said = warnings(&planned);
+    assert!(
+        said.contains("/partitions/other: devices = \"/pl031@9010000\": /pl031@9010000 is not enabled"),
+        "{said}"
+    );
+}

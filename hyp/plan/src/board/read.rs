@@ -5,12 +5,12 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use bulkhead_types::{Hpa, IntId, Mpidr, Range};
+use bulkhead_types::{Hpa, IntId, Mpidr, Range, Trigger};
 
 use super::{Board, Conduit, Console, Cpu, Entropy, Gic, Start, Timer};
 use crate::early::{ConsoleKind, SPIN_TABLE_SIZE, conduit, without_options};
 use crate::error::{Errors, Problem};
-use crate::interrupts::{GIC_V2, GIC_V3, interrupts};
+use crate::interrupts::{GIC_V2, GIC_V3, interrupts, understood_interrupts};
 use crate::sorted::{Map, sort_by_key};
 use crate::tree::{Node, NodeId, Tree};
 
@@ -128,7 +128,10 @@ fn memory(root: Node<'_, '_>) -> Result<Vec<Range<Hpa>>, Problem> {
                  Linux on the board has that in /sys/firmware/fdt",
             )
         } else {
-            problem.advice("A node with device_type = \"memory\" and a reg must say where RAM is")
+            problem.advice(
+                "A node with device_type = \"memory\" and a reg must say where RAM is: firmware adds it, or an overlay \
+                 with &{/} { memory@80000000 { device_type = \"memory\"; reg = <...>; }; }",
+            )
         });
     }
     Ok(merged)
@@ -284,8 +287,13 @@ fn counters(root: Node<'_, '_>) -> Option<(IntId, u32)> {
         node.strings("compatible").any(|name| name.ends_with("-pmu") || name.ends_with("-pmuv3"))
     };
     let node = root.children().find(is_pmu)?;
-    let (id, _) = interrupts(node).ok()?.first().copied().filter(|(id, _)| id.is_private())?;
-    Some((id, node.cells("interrupts").nth(2).unwrap_or(4) & 0xf))
+    let (id, trigger) = understood_interrupts(node).into_iter().find(|(id, _)| id.is_private())?;
+    let flags = match trigger {
+        Trigger::Level => 4,
+        Trigger::Edge => 1,
+    };
+    // As the node has them where it has them in the usual place.
+    Some((id, node.cells("interrupts").nth(2).map_or(flags, |flags| flags & 0xf)))
 }
 
 fn console(tree: &Tree<'_>) -> Result<Option<Console>, Problem> {
@@ -296,6 +304,6 @@ fn console(tree: &Tree<'_>) -> Result<Option<Console>, Problem> {
     let Some(node) = node else { return Ok(None) };
     let Some(kind) = ConsoleKind::of(node.strings("compatible")) else { return Ok(None) };
     let Some(registers) = node.registers()?.first().copied() else { return Ok(None) };
-    let interrupt = interrupts(node).ok().and_then(|found| found.first().copied());
+    let interrupt = understood_interrupts(node).first().copied();
     Ok(Some(Console { node: node.id(), kind, registers, interrupt }))
 }

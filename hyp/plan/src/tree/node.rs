@@ -59,7 +59,7 @@ impl<'t, 'a> Node<'t, 'a> {
     /// Its children, in the order of the tree.
     pub fn children(&self) -> impl DoubleEndedIterator<Item = Self> + use<'t, 'a> {
         let tree = self.tree;
-        self.data.children.iter().map(|child| tree.node(*child))
+        self.data.children.iter().map(|child| tree.node(*child)).filter(|child| !child.data.detached)
     }
 
     /// The first child of this name; a name without a unit address also finds a child that has one.

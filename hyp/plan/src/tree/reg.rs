@@ -30,6 +30,25 @@ pub(crate) fn through(
     })
 }
 
+/// The pieces of a range that the windows of one `ranges` property pass on, in the addresses of the bus above.
+fn window_pieces(
+    ranges: &[u8],
+    [child_cells, parent_cells, size_cells]: [u32; 3],
+    (start, size): (u64, u64),
+) -> Vec<(u64, u64)> {
+    let end = start.saturating_add(size);
+    let entries = Cells::new(ranges).entries(0, [child_cells, parent_cells, size_cells]);
+    let piece = |[child, parent, length]: [u64; 3]| {
+        let from = start.max(child);
+        let to = end.min(child.saturating_add(length));
+        let is_inside = if size == 0 { from == start && from <= to } else { from < to };
+        is_inside
+            .then(|| Some((parent.checked_add(from.checked_sub(child)?)?, to.checked_sub(from)?)))
+            .flatten()
+    };
+    entries.filter_map(piece).collect()
+}
+
 impl Node<'_, '_> {
     /// The addresses and sizes in `reg`, in the addresses of the bus that the node is on.
     ///
@@ -68,18 +87,73 @@ impl Node<'_, '_> {
         self.reg()?.into_iter().map(|(address, size)| self.translated(address, size)).collect()
     }
 
+    /// The ranges in `reg` that reach the CPUs, in pieces where a bus passes them on in pieces. What is malformed or does
+    /// not pass is added to `problems`. Addresses that are not in memory at all (I2C, PCI configuration space) are neither.
+    pub(crate) fn reachable_registers(&self, problems: &mut Vec<Problem>) -> Vec<Range<Hpa>> {
+        let is_mapped = |bus: &Self| bus.parent().is_none() || bus.has("ranges");
+        if !self.has("reg") || self.ancestors().any(|bus| !is_mapped(&bus) || bus.address_cells() > 2) {
+            return Vec::new();
+        }
+        match self.reg() {
+            Ok(reg) => reg.iter().flat_map(|entry| self.pieces(*entry, "reg", problems)).collect(),
+            Err(problem) => {
+                problems.push(problem);
+                Vec::new()
+            }
+        }
+    }
+
+    /// [`Node::pci_windows`] as far as they reach the CPUs; the rest is added to `problems`.
+    pub(crate) fn reachable_pci_windows(&self, problems: &mut Vec<Problem>) -> Vec<Range<Hpa>> {
+        match self.pci_ranges() {
+            Ok(windows) => windows.iter().flat_map(|entry| self.pieces(*entry, "ranges", problems)).collect(),
+            Err(problem) => {
+                problems.push(problem);
+                Vec::new()
+            }
+        }
+    }
+
+    /// What of a range on the node's bus reaches the CPUs, and where.
+    fn pieces(
+        &self,
+        (start, size): (u64, u64),
+        property: &'static str,
+        problems: &mut Vec<Problem>,
+    ) -> Vec<Range<Hpa>> {
+        let mut pieces = alloc::vec![(start, size)];
+        let mut buses = self.ancestors().peekable();
+        while let Some(bus) = buses.next() {
+            let (Some(above), Some(ranges)) = (buses.peek(), bus.property("ranges")) else { break };
+            if !ranges.is_empty() {
+                let cells = [bus.address_cells(), above.address_cells(), bus.size_cells()];
+                pieces = pieces.into_iter().flat_map(|piece| window_pieces(ranges, cells, piece)).collect();
+            }
+        }
+        let passed = pieces.iter().map(|(_, size)| *size).fold(0, u64::saturating_add);
+        if pieces.is_empty() || passed < size {
+            let rule = format!("the buses above pass {passed:#x} of these {size:#x} bytes on to the CPUs");
+            let problem = Problem::new(self.path(), rule).property(property);
+            problems.push(problem.value(format!("<{start:#x}>")));
+        }
+        pieces.into_iter().filter_map(|(start, size)| Range::<Hpa>::new(Hpa(start), size)).collect()
+    }
+
     /// What a PCI host bridge passes on to its bus, as the CPUs see it (IEEE Std 1275's PCI bus binding,
     /// "ranges"; Linux's `pci/host-generic-pci.yaml`). None for other nodes.
     ///
     /// # Errors
     /// A malformed `ranges`, or a window that a bus on the way does not pass on.
     pub fn pci_windows(&self) -> Result<Vec<Range<Hpa>>, Problem> {
+        self.pci_ranges()?.into_iter().map(|(address, size)| self.translated(address, size)).collect()
+    }
+
+    /// The windows of a PCI host bridge on its own bus.
+    fn pci_ranges(&self) -> Result<Vec<(u64, u64)>, Problem> {
         let Some(bus) = self.parent().filter(|_| self.string("device_type") == Some("pci")) else {
             return Ok(Vec::new());
         };
-        let windows =
-            self.entries("ranges", self.address_cells(), [bus.address_cells(), self.size_cells()])?;
-        windows.into_iter().map(|(address, size)| self.translated(address, size)).collect()
+        self.entries("ranges", self.address_cells(), [bus.address_cells(), self.size_cells()])
     }
 
     /// What a bus passes on from its devices to its parent: addresses of the parent and sizes in `dma-ranges`, as far

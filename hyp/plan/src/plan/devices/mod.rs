@@ -86,6 +86,7 @@ pub(super) fn assign(
     let mut hypervisors = hypervisors_own(board, tree, policy);
     if specs.iter().any(|spec| !spec.devices.is_empty()) {
         claimed(board, tree, specs, &hypervisors, &mut owned, errors);
+        warn_of_disabled(tree, specs, &owned, warnings);
     }
     let mut not_primarys = Vec::new();
     let primary = specs.iter().zip(cpus).enumerate().find(|(_, (spec, _))| spec.primary);
@@ -164,6 +165,22 @@ fn claimed(
     share::check_nesting(tree, specs, &owners, errors);
     share::check_pages(tree, specs, &owners, errors);
     share::check_interrupts(board, specs, owned, errors);
+}
+
+/// A disabled node may describe what the board does not have, or what is not set up (Devicetree Specification, 2.3.4).
+fn warn_of_disabled(tree: &Tree<'_>, specs: &[Spec<'_>], owned: &[Vec<Device>], warnings: &mut Vec<Problem>) {
+    for (spec, devices) in specs.iter().zip(owned) {
+        for device in devices {
+            let node = tree.node(device.node);
+            let mut outer =
+                core::iter::once(node).chain(node.ancestors()).filter(|node| node.parent().is_some());
+            if let Some(disabled) = outer.find(|node| !node.is_available()) {
+                let rule = format!("{} is not enabled on this board (status)", disabled.path());
+                let problem = refused(spec, &device.path, rule);
+                warnings.push(problem.advice("Check that the board has it, and enable it in an overlay"));
+            }
+        }
+    }
 }
 
 /// What no partition can have: the interrupt controller, the console, and the power manager whose watchdog the

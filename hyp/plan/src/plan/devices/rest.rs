@@ -5,14 +5,15 @@
 //! another owner, it is left alone, and a warning says so.
 
 use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use bulkhead_types::{CpuIndex, Hpa, IntId, Range, Trigger};
 
 use super::{Device, masters_the_bus, share};
 use crate::board::Board;
-use crate::error::Problem;
-use crate::interrupts::{interrupts, mapped_interrupts};
+use crate::error::{Problem, listed};
+use crate::interrupts::{interrupts_at_gic, mapped_interrupts, understood_interrupts};
 use crate::partition::{ADDRESS_BITS, PARTITIONS, Spec};
 use crate::plan::Inputs;
 use crate::sorted::Map;
@@ -46,6 +47,7 @@ impl Rest {
         let taken = Taken::new(board, tree, hypervisors, owned);
         let owned: Vec<NodeId> = owned.iter().flatten().map(|device| device.node).collect();
         let mut rest = Self { devices: Vec::new(), left_alone: Vec::new() };
+        let mut unread = Unread::default();
         // Nodes that are no devices, or are left alone: with all that is in them.
         let mut apart = Map::new();
         for node in tree.nodes() {
@@ -59,7 +61,7 @@ impl Rest {
                 rest.left_alone.push(node.id());
                 continue;
             }
-            match device(node, board, cpus, &taken) {
+            match device(node, board, cpus, &taken, &mut unread) {
                 Ok(device) => rest.devices.extend(device),
                 Err(why) => {
                     let rule = format!("the partition does not get {}: {why}", node.path());
@@ -69,6 +71,7 @@ impl Rest {
                 }
             }
         }
+        unread.warn(tree, &apart, warnings);
         share::share_no_page_within(&mut rest.devices);
         warn_of_masters(tree, spec, &rest.devices, warnings);
         rest
@@ -79,7 +82,8 @@ impl Taken {
     fn new(board: &Board, tree: &Tree<'_>, hypervisors: &[NodeId], owned: &[Vec<Device>]) -> Self {
         let mut pages = board.gic.registers();
         for node in hypervisors {
-            pages.extend(tree.node(*node).registers().unwrap_or_default());
+            // What does not reach the CPUs is nobody's.
+            pages.extend(tree.node(*node).reachable_registers(&mut Vec::new()));
         }
         let timer = board.timer;
         let console = board.console.as_ref().and_then(|console| console.interrupt).map(|(id, _)| id);
@@ -93,6 +97,50 @@ impl Taken {
         pages.iter_mut().for_each(|range| *range = range.page_aligned());
         Self { pages, interrupts }
     }
+}
+
+/// What the primary partition does without, because the tree does not say it in a way that is understood.
+#[derive(Default)]
+struct Unread {
+    problems: Vec<Problem>,
+    /// Devices, and controllers other than the GIC that interrupts of theirs go to.
+    elsewhere: Vec<(NodeId, NodeId)>,
+}
+
+impl Unread {
+    /// Warns of all problems, and of interrupts whose controller is among those that the partition does not have, or
+    /// passes them on to the GIC under numbers that its node does not give.
+    fn warn(self, tree: &Tree<'_>, apart: &Map<NodeId, ()>, warnings: &mut Vec<Problem>) {
+        const ADVICE: &str = "The primary partition does without it";
+        warnings.extend(self.problems.into_iter().map(|problem| problem.advice(ADVICE)));
+        // The devices of each controller, in the order in which controllers are found.
+        let mut users: Map<NodeId, Vec<NodeId>> = Map::new();
+        for (device, controller) in self.elsewhere {
+            match users.get_mut(&controller) {
+                Some(devices) if devices.last() == Some(&device) => {}
+                Some(devices) => devices.push(device),
+                None => _ = users.add(controller, alloc::vec![device]),
+            }
+        }
+        for (controller, devices) in users.entries() {
+            let controller = tree.node(*controller);
+            let rule = if apart.contains(&controller.id()) {
+                "the primary partition does not have this interrupt controller"
+            } else if is_transparent(controller) {
+                "this controller passes interrupts on to the GIC under numbers that only its driver knows"
+            } else {
+                continue;
+            };
+            let devices: Vec<String> = devices.iter().map(|device| tree.node(*device).path()).collect();
+            let problem = Problem::new(controller.path(), rule);
+            warnings.push(problem.advice(format!("Interrupts are missing of {}", listed(&devices))));
+        }
+    }
+}
+
+/// Whether a controller has no interrupt of its own that stands for those of its devices, nor a map of them.
+fn is_transparent(controller: Node<'_, '_>) -> bool {
+    !["interrupts", "interrupts-extended", "interrupt-map"].iter().any(|name| controller.has(name))
 }
 
 /// What the tree has beside devices, and devices that do not work.
@@ -113,10 +161,11 @@ fn device(
     board: &Board,
     cpus: &[CpuIndex],
     taken: &Taken,
+    unread: &mut Unread,
 ) -> Result<Option<Device>, alloc::string::String> {
     // Registers on a bus that no CPU reaches directly are no pages to map: those of I2C and the like.
-    let mut pages: Vec<Range<Hpa>> = node.registers().unwrap_or_default();
-    pages.extend(node.pci_windows().unwrap_or_default());
+    let mut pages = node.reachable_registers(&mut unread.problems);
+    pages.extend(node.reachable_pci_windows(&mut unread.problems));
     pages.retain(|range| !range.is_empty());
     let mut registers: Vec<Range<Hpa>> = Vec::with_capacity(pages.len());
     for range in pages.iter().map(Range::page_aligned) {
@@ -131,12 +180,17 @@ fn device(
             registers.push(range);
         }
     }
-    let mut found: Vec<(IntId, Trigger)> = own_interrupts(node, board, cpus);
+    let mut elsewhere = Vec::new();
+    let mut found: Vec<(IntId, Trigger)> = match node.has("interrupt-affinity") {
+        true => own_interrupts(node, board, cpus),
+        false => interrupts_at_gic(node, &mut unread.problems, &mut elsewhere),
+    };
+    unread.elsewhere.extend(elsewhere.iter().map(|controller| (node.id(), controller.id())));
     let shared = found.iter().find(|(id, _)| !id.is_private() && taken.interrupts.contains(id));
     if let Some((id, _)) = shared {
         return Err(format!("its interrupt {id} is another owner's too"));
     }
-    found.extend(mapped_interrupts(node));
+    found.extend(mapped_interrupts(node, &mut unread.problems));
     found.retain(|(id, _)| !taken.interrupts.contains(id));
     if registers.is_empty() && found.is_empty() {
         return Ok(None);
@@ -147,7 +201,7 @@ fn device(
 /// The interrupts that go straight to the GIC, without those that stand for CPUs of others, too or alone
 /// (`interrupt-affinity`, Linux's `arm/pmu.yaml`).
 pub(super) fn own_interrupts(node: Node<'_, '_>, board: &Board, cpus: &[CpuIndex]) -> Vec<(IntId, Trigger)> {
-    let all = interrupts(node).unwrap_or_default();
+    let all = understood_interrupts(node);
     if !node.has("interrupt-affinity") {
         return all;
     }

@@ -17,12 +17,17 @@ use crate::tree::{Node, NodeId, Tree};
 
 /// Where two devices of one partition share pages, or one has them twice, leaves them to the first.
 pub(super) fn share_no_page_within(devices: &mut [Device]) {
+    // Ascending and disjoint, so that what overlaps stands side by side.
     let mut mapped: Vec<Range<Hpa>> = Vec::new();
     for device in devices {
         for pages in core::mem::take(&mut device.registers) {
-            let others = mapped.iter().filter(|other| other.overlaps(&pages)).copied().collect();
+            let first = mapped.partition_point(|other| other.end() <= pages.start());
+            let others =
+                mapped.iter().skip(first).take_while(|other| other.overlaps(&pages)).copied().collect();
             let left = Free::new(&[pages], others).take_everything();
-            mapped.extend(&left);
+            for piece in &left {
+                mapped.insert(mapped.partition_point(|other| other.start() < piece.start()), *piece);
+            }
             device.registers.extend(left);
         }
     }
@@ -72,7 +77,8 @@ pub(super) fn check_pages(
         if owner.is_none() && !node.is_available() {
             continue;
         }
-        let registers = node.registers().unwrap_or_default();
+        // What does not reach the CPUs shares no page; `claim` and the rest have their own word for it.
+        let registers = node.reachable_registers(&mut Vec::new());
         let there = registers.into_iter().filter(|range| !range.is_empty());
         pages.extend(there.map(|range| (range.page_aligned(), node.id(), owner)));
     }
