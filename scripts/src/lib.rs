@@ -16,7 +16,7 @@
 //! | [`display`], [`terminal`] | what the user sees and types |
 //! | [`door`], [`stats`] | a way in to a board that runs, and what its monitor answers |
 //! | [`svg`] | pictures |
-//! | [`run`], [`suite`], [`bench`] | the commands `run`, `test` and `attack`, and `bench` |
+//! | [`run`], [`suite`], [`mod@bench`] | the commands `run`, `test` and `attack`, and `bench` |
 
 #![forbid(unsafe_code)]
 

@@ -192,7 +192,7 @@ impl<H: Hardware> Local<'_, H> {
         }
     }
 
-    /// Everything that [`Local::inject`] is not for: the interrupt must wait, or should not be here.
+    /// Everything that [`Seat::inject`](crate::gic::Seat::inject) is not for: the interrupt must wait, or should not be here.
     fn accept(&self, id: IntId) {
         let mask = bit(id.get());
         let Some(bank) = self.bank(id) else { return self.refuse(id) };
