@@ -32,6 +32,8 @@ pub struct Model {
 pub struct Serial {
     model: &'static Model,
     registers: Registers,
+    #[cfg(all(feature = "slow-port", target_arch = "aarch64"))]
+    line: slow::Line,
 }
 
 impl Serial {
@@ -44,20 +46,26 @@ impl Serial {
     pub const unsafe fn new(model: &'static Model, base: usize) -> Self {
         // SAFETY: the caller promises mapped registers. Neither port writes to memory: a PL011 has no bus
         // master, and asks a DMA controller only where UARTDMACR is set, which nothing here does.
-        Self { model, registers: unsafe { Registers::new(base, model.size) } }
+        let registers = unsafe { Registers::new(base, model.size) };
+        Self {
+            model,
+            registers,
+            #[cfg(all(feature = "slow-port", target_arch = "aarch64"))]
+            line: slow::Line { empty_at: 0 },
+        }
     }
 
     /// Sends a byte, waiting for room. A transmitter that never drains is given up after a while, so
     /// that a dead port cannot stop the board.
     #[inline(always)]
     pub fn send(&mut self, byte: u8) {
-        if self.is(self.model.room) { self.write(byte) } else { self.wait_and_send(byte) }
+        if self.has_room() { self.write(byte) } else { self.wait_and_send(byte) }
     }
 
     #[inline(never)]
     fn wait_and_send(&mut self, byte: u8) {
         // At 115,200 baud a byte leaves in 87 µs; a register read takes 50 ns or more.
-        if (0..100_000).any(|_| self.is(self.model.room)) {
+        if (0..100_000).any(|_| self.has_room()) {
             self.write(byte);
         }
     }
@@ -65,7 +73,7 @@ impl Serial {
     /// Waits until all has left the port, for as long as a full FIFO takes at 9,600 baud: before the power
     /// goes, and the last words with it.
     pub fn drain(&self) {
-        _ = (0..1_000_000).any(|_| self.is(self.model.idle));
+        _ = (0..1_000_000).any(|_| self.is_idle());
     }
 
     /// Takes a received byte. Those that came with a line error, or after one was lost, are dropped.
@@ -102,7 +110,76 @@ impl Serial {
         (self.registers.read32(self.model.status) ^ self.model.inverted) & bit != 0
     }
 
-    fn write(&mut self, byte: u8) {
+    /// Whether there is room for a byte to send.
+    #[inline(always)]
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        #[cfg(all(feature = "slow-port", target_arch = "aarch64"))]
+        if !self.line.has_room() {
+            return false;
+        }
+        self.is(self.model.room)
+    }
+
+    fn is_idle(&self) -> bool {
+        #[cfg(all(feature = "slow-port", target_arch = "aarch64"))]
+        if !self.line.is_idle() {
+            return false;
+        }
+        self.is(self.model.idle)
+    }
+
+    /// Sends a byte, for which there is room ([`Self::has_room`]).
+    #[inline(always)]
+    pub fn write(&mut self, byte: u8) {
+        #[cfg(all(feature = "slow-port", target_arch = "aarch64"))]
+        self.line.send();
         self.registers.write32(self.model.data, u32::from(byte));
+    }
+}
+
+/// A line of 115,200 baud behind a port that has none, as an emulator's, which never says that its FIFO is full: for tests.
+#[cfg(all(feature = "slow-port", target_arch = "aarch64"))]
+mod slow {
+    /// Bytes that the transmit FIFO holds.
+    const DEPTH: u64 = 16;
+    /// Bytes of ten bits in a second.
+    const RATE: u64 = 11_520;
+
+    /// When the last byte has left, by the physical counter.
+    pub(super) struct Line {
+        pub(super) empty_at: u64,
+    }
+
+    fn now() -> u64 {
+        let value;
+        // SAFETY: reads the physical counter (Arm ARM, CNTPCT_EL0).
+        unsafe { core::arch::asm!("isb", "mrs {}, cntpct_el0", out(reg) value, options(nomem, nostack)) };
+        value
+    }
+
+    fn frequency() -> u64 {
+        let value;
+        // SAFETY: reads the counter's frequency (Arm ARM, CNTFRQ_EL0).
+        unsafe { core::arch::asm!("mrs {}, cntfrq_el0", out(reg) value, options(nomem, nostack)) };
+        value
+    }
+
+    impl Line {
+        fn byte() -> u64 {
+            frequency() / RATE
+        }
+
+        pub(super) fn has_room(&self) -> bool {
+            self.empty_at.saturating_sub(now()) <= Self::byte().saturating_mul(DEPTH - 1)
+        }
+
+        pub(super) fn is_idle(&self) -> bool {
+            self.empty_at <= now()
+        }
+
+        pub(super) fn send(&mut self) {
+            self.empty_at = self.empty_at.max(now()).saturating_add(Self::byte());
+        }
     }
 }

@@ -6,7 +6,7 @@
 //! | line | meaning |
 //! | --- | --- |
 //! | `partition N NAME: ...` | at boot, in order: NAME is there, the console's key for it is N |
-//! | `console: input goes to NAME` | the focus |
+//! | `console: input goes to NAME; Ctrl-] ? for help` | the focus |
 //! | `NAME: started`, `powered off`, `restarts`, `stopped: REASON` | the state of a partition |
 //! | `every partition has powered off; the board powers off` | the good end |
 //! | `error: SENTENCE`, then `refused: ...` | the configuration is refused; nothing was started |
@@ -90,6 +90,7 @@ impl Board {
         } else if let Some(count) = line.strip_prefix("refused: ") {
             self.refused = Some(count.to_owned());
         } else if let Some(name) = line.strip_prefix("console: input goes to ") {
+            let name = name.split_once(';').map_or(name, |(name, _)| name);
             self.focus = Some(name.to_owned());
             self.focus_changes += 1;
         } else if line.starts_with("every partition has powered off") {
@@ -226,7 +227,7 @@ mod tests {
     const BOOT: [&str; 5] = [
         "partition 1 linux-a: CPUs 0 1, 512 MiB",
         "partition 2 ticker: CPU 3, 2 MiB",
-        "console: input goes to linux-a",
+        "console: input goes to linux-a; Ctrl-] ? for help",
         "linux-a: started",
         "ticker: started",
     ];

@@ -26,6 +26,24 @@ pub fn hypervisor(project: &Project, verbose: bool) -> Result<PathBuf> {
     Ok(image)
 }
 
+/// Builds a hypervisor for tests whose serial port has a line rate, as emulators' have not. It has a folder of its own, so that
+/// the other one stays as it is.
+///
+/// # Errors
+/// As for [`hypervisor`].
+pub fn slow_port_hypervisor(project: &Project) -> Result<PathBuf> {
+    let target = project.target().join("slow-port");
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.current_dir(project.root()).env("CARGO_TARGET_DIR", &target);
+    command.args(["build", "--quiet", "--release", "--target", TARGET, "--package", HYPERVISOR]);
+    command.args(["--bin", HYPERVISOR, "--features", "slow-port"]);
+    ensure!(command.status().context("cargo cannot be run")?.success(), "cargo could not build {HYPERVISOR}");
+    let image = target.join("bulkhead.img");
+    flatten_into(&target.join(TARGET).join("release").join(HYPERVISOR), &image)?;
+    Ok(image)
+}
+
 /// The names of our own guests: the crates under `guests` that have a program.
 #[must_use]
 pub fn guest_names(project: &Project) -> Vec<String> {

@@ -7,7 +7,7 @@
 //! - `stack`: takes one with its stack where no memory is
 //! - `watchdog`: pets its watchdog three times and then no more; `spin`: never again does anything
 //! - `wrong`: reads a register that no CPU has a thousand times, and powers off
-//! - `flood`: prints numbered lines without end, as fast as it can
+//! - `flood`: prints numbered lines without end, as fast as it can; `ask`: with a question to the terminal in each
 
 #![no_std]
 #![no_main]
@@ -57,7 +57,8 @@ fn main(machine: &'static Machine) {
         "watchdog" => watchdog(machine),
         "wrong" => wrong(),
         "spin" => spin(),
-        "flood" => flood(),
+        "flood" => flood(""),
+        "ask" => flood("\x1b[6n"),
         _ => power::system_off(),
     }
 }
@@ -68,10 +69,10 @@ fn call(function: u32, code: u64) {
     println!("mortal: {function:#x} was refused: {refused}");
 }
 
-fn flood() -> ! {
+fn flood(question: &str) -> ! {
     let mut number = 0_u64;
     loop {
-        println!("flood {number}");
+        println!("{question}flood {number}");
         number += 1;
     }
 }

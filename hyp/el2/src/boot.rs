@@ -149,8 +149,8 @@ fn run(system: &'static System) -> ! {
     memory::seal();
     cpu::enter(system, this);
     interrupts::open_console(system, this);
-    console::open_input();
     start::others(system, this);
+    console::open_input(system);
     for partition in &system.partitions {
         if partition.has_every_cpu(system) {
             partition.start_on_its_cpu(system);

@@ -1,55 +1,175 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The board's serial port as everybody's console.
 
-use crate::{alive, cpu, predictor, timer};
+use crate::cpu::{self, Cpu, Guest};
+use crate::partition::Partition;
+use crate::system::System;
+use crate::{alive, interrupts, predictor, timer};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use bulkhead_machine::console::{Channel, Console, Input, Sink, Stamp};
+use bulkhead_machine::console::{Channel, Console, Input, Key, Keys, Ring, STEP, Sink, Stamp};
 use bulkhead_platform::serial::{Model, Serial};
 use bulkhead_types::PartitionId;
 use core::fmt;
-use core::sync::atomic::AtomicU8;
-use spin::Once;
-use spin::mutex::TicketMutex;
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicUsize, Ordering::Relaxed};
+use spin::mutex::{TicketMutex, TicketMutexGuard};
+use spin::{Mutex, Once};
+
+/// Bytes that go to the port, or are made known to the console, by one who holds its lock.
+const BURST: u32 = 32;
+/// A partition's bytes are taken while fewer than these wait for the port: partitions take turns by lines.
+const LOW: usize = 32;
+/// What a partition's ring holds, and from how many bytes on its UART shows a full FIFO. There is room behind that for what a
+/// driver sends without another look at UARTFR.
+const RING: usize = 1024;
+const BEHIND: usize = RING - 64;
 
 /// The port with what stands on it.
 struct Port {
     serial: Option<Serial>,
+    /// What the port has no room for yet.
+    waiting: Ring<4096>,
     console: Console<'static>,
+    /// Bytes that its holder may still send.
+    credit: u32,
+    /// When a byte left last while others waited.
+    moved_at: u64,
 }
 
 impl Port {
     /// Gives `use_it` the console and a way to send.
+    #[inline(always)]
     fn with<R>(&mut self, use_it: impl FnOnce(&mut Console<'static>, &mut Wire<'_>) -> R) -> R {
-        use_it(&mut self.console, &mut Wire { serial: &mut self.serial, stamped: true })
+        let Self { serial, waiting, console, credit, .. } = self;
+        use_it(console, &mut Wire { serial, waiting, credit })
+    }
+
+    /// Moves what waits to the port as far as that has room, and its holder has credit. A port whose line has stood still for a
+    /// second is dead: nobody waits for that.
+    fn pump(&mut self) {
+        let Some(serial) = &mut self.serial else { return self.waiting.clear() };
+        while self.credit > 0 && !self.waiting.is_empty() {
+            if !serial.has_room() {
+                let now = timer::now();
+                match self.moved_at {
+                    0 => self.moved_at = now,
+                    moved if now.saturating_sub(moved) > timer::counts(1000) => self.waiting.clear(),
+                    _ => {}
+                }
+                return;
+            }
+            if let Some(byte) = self.waiting.pop() {
+                serial.write(byte);
+            }
+            (self.credit, self.moved_at) = (self.credit.saturating_sub(1), 0);
+        }
+    }
+
+    /// Sends all that waits, and waits for room: at boot, and for last words.
+    fn finish(&mut self) {
+        while let Some(byte) = self.waiting.pop() {
+            if let Some(serial) = &mut self.serial {
+                serial.send(byte);
+            }
+        }
+    }
+
+    /// Takes from a partition's ring what the port can take, a line of output at most.
+    fn drain(&mut self, from: PartitionId, ring: &mut Ring<RING>) {
+        self.pump();
+        for _ in 0..BURST {
+            if self.waiting.len() >= LOW {
+                return;
+            }
+            let Some(byte) = ring.pop() else { return };
+            self.with(|console, wire| console.output(from, byte, wire));
+        }
     }
 }
 
-/// Sends on the port, if there is one. A type and no `dyn`: see [`crate::predictor`].
+/// Sends to the port what it has room for, and the rest later. A type and no `dyn`: see [`crate::predictor`].
 struct Wire<'p> {
     serial: &'p mut Option<Serial>,
-    /// Whether lines begin with time and CPU: not before this is known to be EL2.
-    stamped: bool,
+    waiting: &'p mut Ring<4096>,
+    credit: &'p mut u32,
+}
+
+impl Wire<'_> {
+    #[inline(never)]
+    fn wait(&mut self, byte: u8) {
+        if self.serial.is_some() {
+            self.waiting.push(byte);
+        }
+    }
 }
 
 impl Sink for Wire<'_> {
     #[inline]
     fn send(&mut self, byte: u8) {
-        if let Some(serial) = self.serial {
-            serial.send(byte);
+        if let Some(serial) = self.serial
+            && *self.credit > 0
+            && self.waiting.is_empty()
+            && serial.has_room()
+        {
+            *self.credit = self.credit.saturating_sub(1);
+            return serial.write(byte);
         }
+        self.wait(byte);
     }
 
     fn stamp(&self) -> Option<Stamp> {
-        self.stamped.then(|| Stamp {
-            microseconds: timer::microseconds(),
-            cpu: cpu::is_known().then(|| cpu::current().index.0),
-        })
+        Some(stamp())
     }
 }
 
-/// First come, first served: a partition that prints without end holds nobody up for more than a line.
-static PORT: TicketMutex<Port> = TicketMutex::new(Port { serial: None, console: Console::new(&mut []) });
+fn stamp() -> Stamp {
+    Stamp { microseconds: timer::microseconds(), cpu: cpu::is_known().then(|| cpu::current().index.0) }
+}
+
+/// Sends on the port, and waits for room: for last words.
+struct Direct {
+    serial: Serial,
+    /// Whether lines begin with time and CPU: not before this is known to be EL2.
+    stamped: bool,
+}
+
+impl Sink for Direct {
+    fn send(&mut self, byte: u8) {
+        self.serial.send(byte);
+    }
+
+    fn stamp(&self) -> Option<Stamp> {
+        self.stamped.then(stamp)
+    }
+}
+
+/// Held while a FIFO's worth of bytes is written, and a line is copied: no longer, whatever the port's rate. Partitions
+/// only ever try it: whoever fails leaves its bytes in its own ring, for its own timer. What waits for it comes first come,
+/// first served.
+static PORT: TicketMutex<Port> = TicketMutex::new(Port {
+    serial: None,
+    waiting: Ring::new(),
+    console: Console::new(&mut []),
+    credit: 0,
+    moved_at: 0,
+});
+
+/// What is typed: the port's receiver, and how far a command has come. Nobody waits for it.
+static INPUT: TicketMutex<Option<(Serial, Keys)>> = TicketMutex::new(None);
+
+/// The partition in focus, without the lock.
+static FOCUS: AtomicU16 = AtomicU16::new(0);
+
+/// Whether the CPUs serve interrupts, so that what the port has no room for can wait for a timer.
+static RUNNING: AtomicBool = AtomicBool::new(false);
+
+/// What a partition has said and the console has not taken yet. Only its own CPUs lock it.
+#[derive(Default)]
+pub struct Transmit {
+    ring: Mutex<Ring<RING>>,
+    /// How many bytes wait.
+    level: AtomicUsize,
+}
 
 /// The port's model, and where its registers are.
 pub type Place = (&'static Model, usize);
@@ -65,6 +185,13 @@ pub static LEVEL: AtomicU8 = AtomicU8::new(INFO);
 
 /// Where the port is, for last words past a lock that is never let go.
 static PLACE: Once<Place> = Once::new();
+
+/// The port, once whoever holds it lets it go, which is soon.
+fn lock() -> TicketMutexGuard<'static, Port> {
+    let mut port = PORT.lock();
+    port.credit = BURST;
+    port
+}
 
 /// Starts the console on the port at `place`, which is mapped.
 ///
@@ -82,63 +209,185 @@ pub fn open_channels(names: impl Iterator<Item = &'static str>) {
     PORT.lock().console = Console::new(Box::leak(channels.into_boxed_slice()));
 }
 
-/// Says whose the input is, and lets it come.
-pub fn open_input() {
-    let mut port = PORT.lock();
-    port.with(|console, send| console.announce_focus(send));
-    if let Some(serial) = &mut port.serial {
-        serial.enable_receive_interrupt();
+/// Says whose the input is, and lets it come: on a CPU of that partition.
+pub fn open_input(system: &System) {
+    with_room(|console, wire| console.announce_focus(wire));
+    RUNNING.store(true, Relaxed);
+    let Some(&(model, base)) = PLACE.get() else { return };
+    // SAFETY: mapped by `start`. This one reads received bytes and serves the receive interrupt, which the other one does not.
+    let mut serial = unsafe { Serial::new(model, base) };
+    serial.enable_receive_interrupt();
+    *INPUT.lock() = Some((serial, Keys::default()));
+    interrupts::route_console(system, focus());
+}
+
+/// Sends a byte of a partition, on one of its CPUs.
+#[inline(always)]
+pub fn output(guest: &Guest, byte: u8) {
+    let Partition { id, transmit, .. } = guest.partition;
+    if transmit.level.load(Relaxed) == 0
+        && let Some(mut port) = PORT.try_lock()
+        && port.waiting.is_empty()
+    {
+        port.credit = BURST;
+        port.with(|console, wire| console.output(*id, byte, wire));
+        if port.waiting.is_empty() {
+            return;
+        }
+        let mark = port.waiting.written();
+        drop(port);
+        return timer::set_console(guest.system, guest.cpu, mark);
+    }
+    output_later(guest, byte);
+}
+
+#[inline(never)]
+fn output_later(guest: &Guest, byte: u8) {
+    let transmit = &guest.partition.transmit;
+    let mut ring = transmit.ring.lock();
+    // As a real FIFO, it loses what does not fit: whoever looks at UARTFR waits.
+    ring.push(byte);
+    go_on(guest, &mut ring);
+    drop(ring);
+    guest.partition.tell_transmitter(guest.system, guest.cpu);
+    if guest.system.timer.is_none() {
+        // A board without EL2's timer: whoever prints waits.
+        (0..100_000)
+            .take_while(|_| transmit.level.load(Relaxed) > 0)
+            .for_each(|_| serve(guest.system, guest.cpu));
     }
 }
 
-/// Sends a byte of a partition.
-pub fn output(from: PartitionId, byte: u8) {
-    PORT.lock().with(|console, send| console.output(from, byte, send));
+/// Takes from the ring what the port can take, and comes back by this CPU's timer for the rest.
+fn go_on(guest: &Guest, ring: &mut Ring<RING>) {
+    let mut mark = 0;
+    let mut later = true;
+    if let Some(mut port) = PORT.try_lock() {
+        port.credit = BURST;
+        port.drain(guest.partition.id, ring);
+        (mark, later) = (port.waiting.written(), !port.waiting.is_empty());
+    }
+    guest.partition.transmit.level.store(ring.len(), Relaxed);
+    if later || !ring.is_empty() {
+        timer::set_console(guest.system, guest.cpu, mark);
+    }
+}
+
+/// Goes on where this CPU has left bytes behind: its timer has come for that.
+#[inline(never)]
+pub fn serve(system: &System, cpu: &'static Cpu) {
+    if let Some(mut port) = PORT.try_lock() {
+        port.credit = BURST;
+        port.pump();
+        let mark = cpu.console_mark.load(Relaxed);
+        if !port.waiting.has_passed(mark) {
+            timer::set_console(system, cpu, mark);
+        }
+    } else {
+        timer::set_console(system, cpu, 0);
+    }
+    if let Some(guest) = cpu.guest()
+        && guest.partition.transmit.level.load(Relaxed) > 0
+    {
+        let mut ring = guest.partition.transmit.ring.lock();
+        go_on(guest, &mut ring);
+        drop(ring);
+    }
+    if let Some(guest) = cpu.guest() {
+        guest.partition.tell_transmitter(system, cpu);
+    }
+}
+
+impl Transmit {
+    /// Whether the UART shows a full FIFO, if it did so `before`.
+    pub fn is_behind(&self, before: bool) -> bool {
+        self.level.load(Relaxed) >= if before { BEHIND / 2 } else { BEHIND }
+    }
 }
 
 /// Notes whether a partition has stopped.
 pub fn set_stopped(partition: PartitionId, stopped: bool) {
-    PORT.lock().console.set_stopped(partition, stopped);
+    lock().console.set_stopped(partition, stopped);
 }
 
 /// The partition that input goes to.
 pub fn focus() -> PartitionId {
-    PORT.lock().console.focus()
+    PartitionId(FOCUS.load(Relaxed))
 }
 
-/// Tells the last lines of a partition, each with the lock taken anew: whoever prints meanwhile waits for one.
+/// Has `use_it` send a line, once so much waits no more; and this CPU come back for what the port has no room for.
+/// The CPU waits here for its own lines alone.
+fn with_room<R>(use_it: impl FnOnce(&mut Console<'static>, &mut Wire<'_>) -> R) -> R {
+    let mut port = lock();
+    while port.waiting.room() < STEP {
+        drop(port);
+        alive::come_by_here();
+        core::hint::spin_loop();
+        port = lock();
+        port.pump();
+    }
+    let done = port.with(use_it);
+    if !RUNNING.load(Relaxed) {
+        port.finish();
+    }
+    let (mark, later) = (port.waiting.written(), !port.waiting.is_empty());
+    drop(port);
+    if later && cpu::is_known() {
+        timer::set_console(crate::system::get(), cpu::current(), mark);
+    }
+    done
+}
+
+/// Tells the last lines of a partition, each with the lock taken anew.
 pub fn tell_history(of: PartitionId, lines: usize) {
     predictor::cleanse();
-    let mut place = Some(PORT.lock().console.last(of, lines));
+    let mut place = Some(lock().console.last(of, lines));
     // The partition may go on; then what it says meanwhile is told in place of the oldest.
     for _ in 0..=lines {
         let Some(from) = place else { return };
-        place = PORT.lock().with(|console, send| console.past(of, from, send));
+        place = with_room(|console, wire| console.past(of, from, wire));
         alive::come_by_here();
     }
 }
 
-/// Ends a partition's unfinished line.
-pub fn flush(from: PartitionId) {
-    PORT.lock().with(|console, send| console.flush(from, send));
+/// Sends what a partition has said, which is about to stop, and ends its unfinished line. On its own CPU, which waits
+/// for that a second at most.
+pub fn flush(from: &Partition) {
+    let end = timer::now().saturating_add(timer::counts(1000));
+    let mut ring = from.transmit.ring.lock();
+    while !ring.is_empty() && timer::now() < end {
+        let mut port = lock();
+        port.drain(from.id, &mut ring);
+        drop(port);
+        alive::come_by_here();
+    }
+    ring.clear();
+    from.transmit.level.store(0, Relaxed);
+    drop(ring);
+    with_room(|console, wire| console.flush(from.id, wire));
 }
 
-/// Takes what the port received and hands it to `deliver`, without the port's lock. The interrupt is
-/// cleared first, so that a byte that comes after the last look raises it again. The port's FIFO and
-/// its line rate bound the work.
-pub fn receive(mut deliver: impl FnMut(Input)) {
-    predictor::cleanse(); // Commands are answered with lines.
-    if let Some(serial) = &mut PORT.lock().serial {
-        serial.clear_receive_interrupt();
-    }
-    for _ in 0..1024 {
-        let mut port = PORT.lock();
-        let Some(byte) = port.serial.as_mut().and_then(Serial::receive) else {
-            break;
-        };
-        let input = port.with(|console, send| console.input(byte, send));
-        drop(port);
-        deliver(input);
+/// Takes what the port received, a FIFO's worth at most, and hands it to `deliver`. The interrupt is cleared first, so that
+/// a byte that comes after the last look, or is left, raises it again. Whoever finds another CPU here, as the
+/// focus moves, leaves it to that.
+pub fn receive(system: &System, mut deliver: impl FnMut(Input)) {
+    let Some(mut input) = INPUT.try_lock() else { return };
+    let Some((serial, keys)) = &mut *input else { return };
+    serial.clear_receive_interrupt();
+    for _ in 0..BURST {
+        let Some(byte) = serial.receive() else { return };
+        match keys.take(byte) {
+            Key::Part => {}
+            Key::Plain(byte) => deliver(Input::Deliver(focus(), byte)),
+            key => {
+                predictor::cleanse(); // Commands are answered with lines.
+                let (input, focus) = with_room(|console, wire| (console.act(key, wire), console.focus()));
+                if FOCUS.swap(focus.0, Relaxed) != focus.0 {
+                    interrupts::route_console(system, focus);
+                }
+                deliver(input);
+            }
+        }
     }
 }
 
@@ -146,7 +395,7 @@ pub fn receive(mut deliver: impl FnMut(Input)) {
 #[inline(never)]
 pub fn line(text: fmt::Arguments<'_>) {
     predictor::cleanse();
-    PORT.lock().with(|console, send| console.line(text, send));
+    with_room(|console, wire| console.line(text, wire));
     alive::come_by_here();
 }
 
@@ -155,15 +404,18 @@ pub fn last_words(text: fmt::Arguments<'_>) {
     predictor::cleanse();
     for _ in 0..10_000_000 {
         if let Some(mut port) = PORT.try_lock() {
-            return port.with(|console, send| console.line(text, send));
+            port.finish();
+            port.credit = 0;
+            port.with(|console, wire| console.line(text, wire));
+            return port.finish();
         }
         core::hint::spin_loop();
     }
     let Some(&(model, base)) = PLACE.get() else { return };
     // SAFETY: the port there was mapped by `start`. Its lock was not let go for seconds, so its
     // holder is dead or stuck, and the board is about to stop: a garbled line is the worst outcome.
-    let serial = &mut Some(unsafe { Serial::new(model, base) });
-    Console::new(&mut []).line(text, &mut Wire { serial, stamped: true });
+    let serial = unsafe { Serial::new(model, base) };
+    Console::new(&mut []).line(text, &mut Direct { serial, stamped: true });
 }
 
 /// Prints `text` on a port before there is anything else: no lock, no heap, translation off.
@@ -172,14 +424,22 @@ pub fn last_words(text: fmt::Arguments<'_>) {
 /// As for [`Serial::new`].
 pub unsafe fn early_words((model, base): Place, text: fmt::Arguments<'_>) {
     // SAFETY: the caller's promise.
-    let serial = &mut Some(unsafe { Serial::new(model, base) });
-    Console::new(&mut []).line(text, &mut Wire { serial, stamped: false });
-    serial.as_ref().map(Serial::drain);
+    let serial = unsafe { Serial::new(model, base) };
+    let mut wire = Direct { serial, stamped: false };
+    Console::new(&mut []).line(text, &mut wire);
+    wire.serial.drain();
 }
 
 /// Waits until the last line has left the port, unless its lock is dead: the board is about to stop.
 pub fn drain() {
-    if let Some(Port { serial: Some(serial), .. }) = PORT.try_lock().as_deref() {
-        serial.drain();
+    for _ in 0..10_000_000 {
+        if let Some(mut port) = PORT.try_lock() {
+            port.finish();
+            if let Some(serial) = &port.serial {
+                serial.drain();
+            }
+            return;
+        }
+        core::hint::spin_loop();
     }
 }

@@ -38,6 +38,10 @@ pub struct Cpu {
     online: AtomicBool,
     /// When it last came by at EL2, by the physical counter: see [`crate::alive`].
     pub beat: AtomicU64,
+    /// When it goes on with the console, by the physical counter, and until what has left: see [`crate::timer::set_console`].
+    pub console_due: AtomicU64,
+    /// The latter: zero for nothing.
+    pub console_mark: AtomicU64,
     /// What runs here: set as it comes up, if it has an owner and is fit for it.
     guest: Once<Guest>,
 }
@@ -89,8 +93,18 @@ impl Cpu {
         stack_top: u64,
         owner: Option<(usize, usize)>,
     ) -> Self {
-        let (online, beat) = (AtomicBool::new(false), AtomicU64::new(0));
-        Self { stack_top, index, mpidr, start, owner, online, beat, guest: Once::new() }
+        Self {
+            stack_top,
+            index,
+            mpidr,
+            start,
+            owner,
+            online: AtomicBool::new(false),
+            beat: AtomicU64::new(0),
+            console_due: AtomicU64::new(0),
+            console_mark: AtomicU64::new(0),
+            guest: Once::new(),
+        }
     }
 
     /// Top of its stack.

@@ -9,7 +9,7 @@ use crate::{alive, console, counts, dump, monitor, timer, trap};
 use bulkhead_machine::console::Input;
 use bulkhead_machine::gic::{Hardware, ListRegister, Maintenance};
 use bulkhead_platform::gic::{Controller, InterruptController};
-use bulkhead_types::{CpuIndex, IntId, Trigger, VcpuId};
+use bulkhead_types::{CpuIndex, IntId, PartitionId, Trigger, VcpuId};
 use core::sync::atomic::Ordering;
 use spin::mutex::TicketMutex;
 
@@ -157,6 +157,16 @@ pub fn start_cpu(system: &System, cpu: &Cpu) {
     controller.set_virtual_control(ENABLE);
 }
 
+/// Sends the console's interrupt to the first CPU of the partition in focus. While that partition is stopped, or its first
+/// vCPU is off, the CPU waits at EL2 and serves it there. Where the CPU never came up, it stays where it is.
+pub fn route_console(system: &System, focus: PartitionId) {
+    let first = system.partitions.get(usize::from(focus.0)).and_then(|partition| partition.vcpus.first());
+    let cpu = first.and_then(|vcpu| system.cpus.get(usize::from(vcpu.cpu.0)));
+    if let (Some((id, _)), Some(cpu)) = (system.console, cpu.filter(|cpu| cpu.is_online())) {
+        system.controller.route(id, cpu.index);
+    }
+}
+
 /// Lets the console's interrupt come to `cpu`.
 pub fn open_console(system: &System, cpu: &Cpu) {
     if let Some((id, trigger)) = system.console {
@@ -273,6 +283,7 @@ fn keep(system: &'static System, cpu: &'static Cpu, acknowledged: u32, id: IntId
 fn keep_rare(system: &'static System, cpu: &'static Cpu, id: IntId, frame: Option<&Frame>) {
     if Some(id) == system.timer {
         alive::come_by(system, cpu);
+        timer::serve_console(system, cpu);
         timer::rest(system, cpu);
         // A partition that waits to be started is looked after by `cpu::idle`.
         if let Some(Guest { partition, .. }) = cpu.guest()
@@ -285,7 +296,7 @@ fn keep_rare(system: &'static System, cpu: &'static Cpu, id: IntId, frame: Optio
             }
         }
     } else if !id.is_sgi() {
-        console::receive(|input| match input {
+        console::receive(system, |input| match input {
             Input::Deliver(to, byte) => {
                 if let Some(partition) = system.partitions.get(usize::from(to.0)) {
                     partition.receive(system, cpu, byte);

@@ -7,6 +7,7 @@ mod load;
 
 pub use build::build;
 
+use crate::console::Transmit;
 use crate::cpu::{self, Cpu, Guest};
 use crate::dump::Trace;
 use crate::entropy::Random;
@@ -156,6 +157,8 @@ pub struct Partition {
     pub frames: GicFrames,
     /// Its virtual UART.
     pub uart: Option<Uart>,
+    /// What its UART has sent and the board's port has not taken.
+    pub transmit: Transmit,
     /// Its watchdog.
     pub watchdog: Option<Watchdog>,
     /// VTTBR_EL2: its stage-2 tables and its VMID.
@@ -346,6 +349,21 @@ impl Partition {
             return;
         }
         device.receive(byte);
+        self.tell_uart(system, on, uart, &device);
+    }
+
+    /// Has the UART show a full transmit FIFO where the board's port is behind with what it sends, and not any more where that
+    /// has caught up. On one of its CPUs.
+    pub fn tell_transmitter(&self, system: &System, on: &'static Cpu) {
+        let Some(uart) = &self.uart else { return };
+        let shown = uart.glance.load(Ordering::Relaxed) & uart::TRANSMIT_FULL != 0;
+        if self.transmit.is_behind(shown) == shown {
+            return;
+        }
+        // The level is read again with the lock held: two CPUs may have come here, each with another.
+        let mut device = uart.device.lock();
+        let is_behind = self.transmit.is_behind(device.uart.is_behind());
+        device.uart.set_behind(is_behind);
         self.tell_uart(system, on, uart, &device);
     }
 

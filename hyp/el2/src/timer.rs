@@ -2,11 +2,12 @@
 //! EL2's own timer (Arm ARM, CNTHP_CTL_EL2, CNTHP_CVAL_EL2), one a CPU: it has the CPU look after its partition in time, and come by
 //! for the board's watchdog.
 
-use crate::alive;
 use crate::cpu::Cpu;
 use crate::registers::isb;
 use crate::system::System;
+use crate::{alive, console};
 use crate::{read_register, write_register};
+use core::sync::atomic::Ordering::Relaxed;
 
 /// The system counter.
 pub fn now() -> u64 {
@@ -36,7 +37,47 @@ pub fn microseconds() -> u64 {
 /// Interrupts this CPU when the counter has come to `deadline`, or at once if it is past that; earlier where `cpu`,
 /// which is this one, must come by before.
 pub fn set(system: &System, cpu: &Cpu, deadline: u64) {
-    program(alive::next(system, cpu).map_or(deadline, |next| next.min(deadline)));
+    program(next(system, cpu).map_or(deadline, |next| next.min(deadline)));
+}
+
+/// When this CPU must come by, or go on with the console.
+fn next(system: &System, cpu: &Cpu) -> Option<u64> {
+    let console = match cpu.console_due.load(Relaxed) {
+        0 => None,
+        due => Some(due),
+    };
+    match (alive::next(system, cpu), console) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
+/// Has this CPU go on with the console in a while: until all that was put in before `mark` has left, and its partition's
+/// ring is empty. No two CPUs that send at once keep step, so that none is always too late.
+pub fn set_console(system: &System, cpu: &Cpu, mark: u64) {
+    cpu.console_mark.fetch_max(mark, Relaxed);
+    if system.timer.is_none() || cpu.console_due.load(Relaxed) != 0 {
+        return;
+    }
+    let (now, millisecond) = (now(), counts(1));
+    // Any bits that differ from one time to the next.
+    let spread = now.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
+    let due =
+        now.saturating_add(millisecond / 2).saturating_add(spread.checked_rem(millisecond).unwrap_or(0));
+    cpu.console_due.store(due.max(1), Relaxed);
+    let is_set = read_register!("cnthp_ctl_el2") & 1 != 0 && read_register!("cnthp_cval_el2") <= due;
+    if !is_set {
+        program(due);
+    }
+}
+
+/// Goes on with the console if that is due.
+pub fn serve_console(system: &System, cpu: &'static Cpu) {
+    let due = cpu.console_due.load(Relaxed);
+    if due != 0 && due <= now() {
+        cpu.console_due.store(0, Relaxed);
+        console::serve(system, cpu);
+    }
 }
 
 fn program(deadline: u64) {
@@ -50,7 +91,7 @@ fn program(deadline: u64) {
 
 /// Lets it rest, until this CPU must come by.
 pub fn rest(system: &System, cpu: &Cpu) {
-    if let Some(next) = alive::next(system, cpu) {
+    if let Some(next) = next(system, cpu) {
         return program(next);
     }
     // SAFETY: as in `program`.

@@ -208,7 +208,7 @@ pub fn crash(frame: &Frame, reason: core::fmt::Arguments<'_>, syndrome: Option<&
 pub fn tell(frame: &Frame, reason: core::fmt::Arguments<'_>, syndrome: Option<&Syndrome>) {
     let guest = frame.guest;
     let partition = guest.partition;
-    console::flush(partition.id);
+    console::flush(partition);
     console::line(format_args!("{}: stopped: {reason} (vCPU {})", partition.name, guest.vcpu.id.0));
     if partition.may_speak() && console::LEVEL.load(Relaxed) >= console::INFO {
         dump::print(guest, frame, syndrome);

@@ -255,8 +255,12 @@ fn no_monitor(lab: &mut Lab) -> Result<()> {
     let said = machine.said(HYPERVISOR).lines();
     ensure!(
         !said.iter().any(|line| line.text.contains("tick")
-            && !["ticker: started", "ticker: powered off", "console: input goes to ticker"]
-                .contains(&&*line.text)
+            && ![
+                "ticker: started",
+                "ticker: powered off",
+                "console: input goes to ticker; Ctrl-] ? for help"
+            ]
+            .contains(&&*line.text)
             && !line.text.starts_with("partition 1 ticker")
             && !line.text.starts_with("  1: ticker")),
         "{said:?}"

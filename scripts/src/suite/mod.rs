@@ -17,6 +17,7 @@ mod examples;
 mod lab;
 mod life;
 mod panics;
+mod port;
 mod raspi;
 mod refusals;
 mod scenarios;
@@ -102,6 +103,7 @@ fn trials(project: &Project, full: bool) -> Vec<Trial> {
         .chain(branches::ALL)
         .chain(strain::ALL)
         .chain(panics::ALL)
+        .chain(port::ALL)
         .chain([&errors::SCENARIO, &refusals::ALWAYS_A_HOST]);
     let mut trials = Vec::new();
     for (index, scenario) in scenarios.enumerate() {

@@ -3,6 +3,7 @@
 
 use super::{GicFrames, Line, Partition, Uart, Vcpu, Watchdog};
 use crate::boot::Refusal;
+use crate::console::Transmit;
 use crate::dump::Trace;
 use crate::memory::TablePages;
 use crate::world;
@@ -85,6 +86,7 @@ fn one(board: &Board, plan: plan::Partition, id: PartitionId) -> Result<Partitio
         frames: frames.ok_or("its interrupt controller leaves the address space")?,
         vcpus,
         uart,
+        transmit: Transmit::default(),
         watchdog,
         input_bits: geometry.input_bits,
         tables: tables.root().0 | u64::from(id.0).saturating_add(1) << VMID,

@@ -152,7 +152,7 @@ impl Partition {
         if let Some(watchdog) = &self.watchdog {
             *watchdog.device.lock() = watchdog::Watchdog::default();
         }
-        console::flush(self.id);
+        console::flush(self);
         let held_back = self.limiter.lock().held_back();
         self.tell_held_back(held_back);
         match self.again(ending) {

@@ -12,7 +12,7 @@ use bulkhead_machine::gic;
 use bulkhead_machine::syndrome::Access;
 use bulkhead_machine::{uart, virtio};
 use bulkhead_platform::gic::InterruptController;
-use bulkhead_types::{Ipa, PartitionId, Range};
+use bulkhead_types::{Ipa, Range};
 use core::sync::atomic::Ordering::Relaxed;
 
 /// Carries out an access to a page that stage 2 does not map, and goes on behind it. False if no device
@@ -207,14 +207,14 @@ fn uart_access(frame: &mut Frame, uart: &'static Uart, offset: u64, access: Acce
         return true;
     }
     if offset == uart::DR && access.is_narrow_store() && glance & uart::PASSES_ON != 0 {
-        return uart_output(frame.guest.partition.id, frame.get(access.register()) as u8);
+        return uart_output(frame.guest, frame.get(access.register()) as u8);
     }
     uart_locked(frame, uart, offset, access)
 }
 
 #[inline(never)]
-fn uart_output(from: PartitionId, byte: u8) -> bool {
-    console::output(from, byte);
+fn uart_output(guest: &Guest, byte: u8) -> bool {
+    console::output(guest, byte);
     done()
 }
 
@@ -232,7 +232,7 @@ fn uart_locked(frame: &mut Frame, uart: &'static Uart, offset: u64, access: Acce
     guest.partition.tell_uart(guest.system, guest.cpu, uart, &device);
     drop(device);
     if let Some(byte) = sent {
-        console::output(guest.partition.id, byte);
+        console::output(guest, byte);
     }
     done()
 }

@@ -9,7 +9,7 @@ pub const HISTORY: u8 = b'h';
 
 /// What a byte of input is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Key {
+pub enum Key {
     /// Part of a command.
     Part,
     /// For the partition in focus.
@@ -18,27 +18,34 @@ pub(super) enum Key {
     Next,
     /// Move it to this one.
     To(usize),
+    /// Show the partition in focus alone, or all again.
+    Alone,
     /// A command about a partition, or the one in focus.
     Command(u8, Option<usize>),
 }
 
 /// How far a command has come.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) enum Keys {
+pub enum Keys {
+    /// Nothing of one.
     #[default]
     Idle,
+    /// The escape key.
     Escaped,
+    /// The escape key and [`HISTORY`].
     History,
 }
 
 impl Keys {
-    pub(super) fn take(&mut self, byte: u8) -> Key {
+    /// Takes the next byte of input.
+    pub fn take(&mut self, byte: u8) -> Key {
         let digit = matches!(byte, b'1'..=b'9').then(|| usize::from(byte.saturating_sub(b'1')));
         let (next, key) = match (*self, byte, digit) {
             (Self::Idle, ESCAPE, _) => (Self::Escaped, Key::Part),
             (Self::Idle, ..) | (Self::Escaped, ESCAPE, _) => (Self::Idle, Key::Plain(byte)),
             (Self::Escaped, HISTORY, _) => (Self::History, Key::Part),
             (Self::Escaped, b'n', _) => (Self::Idle, Key::Next),
+            (Self::Escaped, b'o', _) => (Self::Idle, Key::Alone),
             (Self::Escaped, _, Some(digit)) => (Self::Idle, Key::To(digit)),
             (Self::Escaped, ..) => (Self::Idle, Key::Command(byte, None)),
             (Self::History, ..) => (Self::Idle, Key::Command(HISTORY, digit)),

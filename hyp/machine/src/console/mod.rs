@@ -11,20 +11,30 @@ mod channel;
 mod history;
 mod keys;
 mod own;
+mod ring;
 #[cfg(test)]
 mod tests;
 
 pub use channel::{Channel, LINE};
-pub use keys::{ESCAPE, HISTORY};
+pub use keys::{ESCAPE, HISTORY, Key, Keys};
 pub use own::{OWN_NAME, Stamp};
+pub use ring::Ring;
 
 use bulkhead_types::PartitionId;
 use core::fmt::{self, Write};
-use keys::{Key, Keys};
 use own::OwnLines;
 
 /// Erases the line under the cursor: carriage return, then EL (ECMA-48, 8.3.41).
 pub const ERASE: &[u8] = b"\r\x1b[K";
+
+/// Ends what a partition may have begun on the terminal as it loses the focus (ECMA-48 and the DEC VT510's manual, as xterm
+/// has them): a control string (ST), the alternate screen, mouse reports and bracketed paste, scroll margins (which move
+/// the cursor, so around it the cursor is saved), another character set; and by a soft reset (DECSTR) the rest: attributes,
+/// origin mode, a cursor that is not shown.
+pub const RESET: &[u8] = b"\x1b\\\x1b[?1047l\x1b[?1000;1002;1003;1006;2004l\x1b7\x1b[r\x1b8\x0f\x1b(B\x1b[!p\x1b[?25h\x1b[?7h\x1b[0m";
+
+/// The most bytes that one call of [`Console::output`] sends: two prefixes and lines, and what erases one.
+pub const STEP: usize = 1024;
 
 const BACKSPACE: u8 = 0x08;
 
@@ -63,14 +73,15 @@ pub struct Console<'a> {
     focus: usize,
     /// Whether the unfinished line of the focus stands on the screen.
     shown: bool,
-    keys: Keys,
+    /// Whether only the focus is shown, as it is: a program there has the screen.
+    alone: bool,
 }
 
 impl<'a> Console<'a> {
     /// A console of these partitions, in the order of [`PartitionId`]; the first has the focus.
     #[must_use]
     pub const fn new(channels: &'a mut [Channel<'a>]) -> Self {
-        Self { channels, focus: 0, shown: false, keys: Keys::Idle }
+        Self { channels, focus: 0, shown: false, alone: false }
     }
 
     /// Takes a byte that partition `from` sends.
@@ -81,6 +92,13 @@ impl<'a> Console<'a> {
         let returned = core::mem::take(&mut channel.carriage_return);
         match byte {
             b'\n' => return self.finish_line(index, sink),
+            b'\r' if focused && self.alone => {
+                channel.length = 0;
+                if self.shown {
+                    sink.send(byte);
+                }
+                return;
+            }
             b'\r' => {
                 channel.carriage_return = true;
                 return;
@@ -108,7 +126,12 @@ impl<'a> Console<'a> {
             }
             sink.send(byte);
         }
-        if full {
+        if full && focused && self.alone {
+            // A program that draws a screen ends no line.
+            if let Some(channel) = self.channels.get_mut(index) {
+                channel.length = 0;
+            }
+        } else if full {
             self.finish_line(index, sink);
         }
     }
@@ -164,14 +187,15 @@ impl<'a> Console<'a> {
         }
     }
 
-    /// Takes a byte from the serial port.
-    pub fn input(&mut self, byte: u8, sink: &mut impl Sink) -> Input {
+    /// Does what a key asks of the console, and says what is left to do.
+    pub fn act(&mut self, key: Key, sink: &mut impl Sink) -> Input {
         let focus = PartitionId(self.focus as u16);
-        match self.keys.take(byte) {
+        match key {
             Key::Part => return Input::None,
             Key::Plain(byte) => return Input::Deliver(focus, byte),
             Key::Next => self.set_focus(self.next_running(), sink),
             Key::To(index) => self.set_focus(index, sink),
+            Key::Alone => self.toggle_alone(sink),
             Key::Command(key, about) => {
                 if key == b'?' {
                     self.help(sink);
@@ -191,7 +215,7 @@ impl<'a> Console<'a> {
     /// Says whose input it is, as on every change of focus.
     pub fn announce_focus(&mut self, sink: &mut impl Sink) {
         if let Some(name) = self.channels.get(self.focus).map(|channel| channel.name) {
-            self.line(format_args!("console: input goes to {name}"), sink);
+            self.line(format_args!("console: input goes to {name}; Ctrl-] ? for help"), sink);
         }
     }
 
@@ -212,6 +236,7 @@ impl<'a> Console<'a> {
     fn set_focus(&mut self, index: usize, sink: &mut impl Sink) {
         self.hide(sink);
         if index < self.channels.len() {
+            self.reset_terminal(sink);
             self.focus = index;
             self.announce_focus(sink);
         } else {
@@ -219,9 +244,32 @@ impl<'a> Console<'a> {
         }
     }
 
+    /// The next focus finds the terminal as if nobody had used it. It goes as a line of the hypervisor's that is taken back,
+    /// so that whoever reads along can drop it.
+    fn reset_terminal(&mut self, sink: &mut impl Sink) {
+        self.alone = false;
+        send_prefix(OWN_NAME, sink);
+        send_all(RESET, sink);
+        send_all(ERASE, sink);
+    }
+
+    fn toggle_alone(&mut self, sink: &mut impl Sink) {
+        let alone = !self.alone;
+        self.hide(sink);
+        self.reset_terminal(sink);
+        match alone {
+            true => self.line(format_args!("console: others are not shown; Ctrl-] o shows them again"), sink),
+            false => self.line(format_args!("console: others are shown"), sink),
+        }
+        self.alone = alone;
+    }
+
     fn help(&mut self, sink: &mut impl Sink) {
         self.line(format_args!("Ctrl-] and a digit: input goes to that partition; n: to the next"), sink);
-        self.line(format_args!("Ctrl-] Ctrl-]: sends Ctrl-] itself; ?: this help"), sink);
+        self.line(
+            format_args!("Ctrl-] o: others are not shown, or are again; Ctrl-]: sends Ctrl-]; ?: help"),
+            sink,
+        );
         for index in 0..self.channels.len() {
             let (name, stopped) = self.channels.get(index).map_or(("", true), |it| (it.name, it.stopped));
             let state = if stopped { " (stopped)" } else { "" };
@@ -232,6 +280,12 @@ impl<'a> Console<'a> {
 
     /// Ends a partition's line: on the screen as it stands, or whole if it was not there yet.
     fn finish_line(&mut self, index: usize, sink: &mut impl Sink) {
+        if index != self.focus && self.alone {
+            if let Some(channel) = self.channels.get_mut(index) {
+                channel.finish();
+            }
+            return;
+        }
         let there = index == self.focus && core::mem::take(&mut self.shown);
         if !there {
             self.hide(sink);

@@ -3,6 +3,7 @@
 
 use super::*;
 use proptest::prelude::*;
+use std::format;
 use std::string::String;
 use std::vec::Vec;
 
@@ -22,7 +23,8 @@ fn say(console: &mut Console<'_>, from: u16, text: &str, mut sink: &mut dyn FnMu
 }
 
 fn press(console: &mut Console<'_>, keys: &[u8], mut sink: &mut dyn FnMut(u8)) -> Vec<Input> {
-    keys.iter().map(|&key| console.input(key, &mut sink)).collect()
+    let mut state = Keys::default();
+    keys.iter().map(|&key| console.act(state.take(key), &mut sink)).collect()
 }
 
 #[test]
@@ -52,7 +54,11 @@ fn a_change_of_focus_shows_the_unfinished_line() {
     });
     assert_eq!(
         sent,
-        "[bulkhead] console: input goes to b\r\n[b] ~ # \r\x1b[K[bulkhead] console: input goes to a\r\n"
+        format!(
+            "{reset}[bulkhead] console: input goes to b; Ctrl-] ? for help\r\n[b] ~ # \r\x1b[K\
+             {reset}[bulkhead] console: input goes to a; Ctrl-] ? for help\r\n",
+            reset = String::from_utf8([b"[bulkhead] ", RESET, ERASE].concat()).unwrap()
+        )
     );
 }
 
@@ -112,9 +118,8 @@ fn the_next_is_one_that_runs() {
     let mut console = Console::new(&mut channels);
     console.set_stopped(PartitionId(1), true);
     let mut next = || {
-        console.input(ESCAPE, &mut |_| ());
-        console.input(b'n', &mut |_| ());
-        console.input(b'x', &mut |_| ())
+        console.act(Key::Next, &mut |_| ());
+        console.act(Key::Plain(b'x'), &mut |_| ())
     };
     assert_eq!(next(), Input::Deliver(PartitionId(2), b'x'));
     assert_eq!(next(), Input::Deliver(PartitionId(0), b'x'));
@@ -197,6 +202,62 @@ fn own_lines_are_stamped() {
     console.output(PartitionId(0), b'x', &mut sink);
     let sent = String::from_utf8(sink.0).unwrap();
     assert_eq!(sent, "[bulkhead]   12.000345 cpu3 one\r\n[bulkhead]   12.000345 cpu3 two\r\n[a] x");
+}
+
+/// Whatever a partition has done to the terminal, the next one finds it as after a reset: before it says a word, and
+/// with nothing in between.
+#[test]
+fn a_change_of_focus_resets_the_terminal() {
+    for left in ["\x1b]0;title", "\x1bPstring", "\x1b[?25l\x1b[5;6r\x1b[?1049h\x1b[7m\x0e"] {
+        let sent = play(|console, sink| {
+            say(console, 0, left, sink);
+            press(console, &[ESCAPE, b'2'], sink);
+            say(console, 1, "next", sink);
+        });
+        let reset = String::from_utf8([b"[bulkhead] ", RESET, ERASE].concat()).unwrap();
+        let after = sent.split_once(&reset).unwrap().1;
+        assert_eq!(after, "[bulkhead] console: input goes to b; Ctrl-] ? for help\r\n[b] next");
+    }
+    for wanted in ["\x1b\\", "\x1b[!p", "\x1b[?25h", "\x1b[r", "\x1b[?1047l", "\x1b[0m"] {
+        assert!(RESET.windows(wanted.len()).any(|part| part == wanted.as_bytes()), "{wanted:?}");
+    }
+}
+
+#[test]
+fn alone_the_focus_has_the_screen() {
+    let drawn = format!("\x1b[2J\x1b[1;1H{}\r\x1b[2;1H~", "x".repeat(LINE + 9));
+    let sent = play(|console, mut sink| {
+        press(console, &[ESCAPE, b'o'], sink);
+        say(console, 0, &drawn, sink);
+        say(console, 1, "not shown\n", sink);
+        say(console, 0, "\x1b[3;1H~", sink);
+        press(console, &[ESCAPE, b'o'], sink);
+        say(console, 1, "shown\n", sink);
+        let last = console.last(PartitionId(1), 2);
+        console.past(PartitionId(1), last, &mut sink);
+    });
+    assert!(sent.contains(&format!("{drawn}\x1b[3;1H~")), "nothing comes between: {sent:?}");
+    assert!(!sent.contains("[b] not shown") && sent.contains("[b] shown\r\n"), "{sent:?}");
+    assert!(sent.contains("b| not shown"), "its history has it");
+}
+
+#[test]
+fn no_step_sends_more_than_its_limit() {
+    let name = "n".repeat(63);
+    let mut channels = [Channel::new(&name), Channel::new(&name)];
+    let mut console = Console::new(&mut channels);
+    for byte in [b"x".repeat(LINE - 1), b"\n".to_vec()].concat() {
+        console.output(PartitionId(0), if byte == b'\n' { b'x' } else { byte }, &mut |_: u8| ());
+    }
+    for byte in b"x".repeat(LINE - 1) {
+        console.output(PartitionId(0), byte, &mut |_: u8| ());
+        let mut sent = 0;
+        console.output(PartitionId(1), byte, &mut |_: u8| sent += 1);
+        assert!(sent <= STEP);
+    }
+    let mut sent = 0;
+    console.output(PartitionId(1), b'\n', &mut |_: u8| sent += 1);
+    assert!(sent > 2 * LINE && sent <= STEP, "{sent}");
 }
 
 /// What a partition is fond of sending: whole sequences, their pieces, prefixes of others, any bytes.

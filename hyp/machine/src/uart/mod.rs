@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! A virtual PL011, revision r1p5, as its technical reference manual (DDI 0183G) has it.
 //!
-//! What a line would take time for takes none here: a byte written is sent at once, so the transmit FIFO
-//! is always empty; and the receive timeout has always just elapsed, so no byte waits unannounced. The receive
+//! What a line would take time for takes none here as long as the board's port keeps up: a byte written is sent at
+//! once, so the transmit FIFO is empty; where the port is behind, it shows full; and the receive timeout has always just elapsed, so no byte waits unannounced. The receive
 //! interrupt comes with the first byte, whatever the trigger level (UARTIFLS), as QEMU's does: a guest that enables it
 //! without the timeout interrupt sees short lines, too. As on
 //! a board whose firmware left the port on, bytes go both ways whatever UARTCR says.
@@ -67,6 +67,9 @@ const IDENTIFICATION: [u8; 8] = [0x11, 0x10, 0x34, 0x00, 0x0d, 0xf0, 0x05, 0xb1]
 
 const FR_RECEIVE_EMPTY: u32 = 1 << 4;
 const FR_RECEIVE_FULL: u32 = 1 << 6;
+/// Of UARTFR, and so of [`Uart::glance`]: there is no room in the transmit FIFO.
+pub const TRANSMIT_FULL: u32 = 1 << 5;
+const FR_BUSY: u32 = 1 << 3;
 const FR_TRANSMIT_EMPTY: u32 = 1 << 7;
 
 /// Of [`Uart::glance`]: a byte written to UARTDR goes out and changes nothing here. So it is as long as nobody clears the
@@ -102,6 +105,8 @@ pub struct Uart {
     held: [u32; BITS.len()],
     /// RIS, less the receive timeout, which follows the FIFO.
     raised: u32,
+    /// The line is behind: the transmit FIFO shows full.
+    is_behind: bool,
 }
 
 impl Default for Uart {
@@ -110,7 +115,14 @@ impl Default for Uart {
         let mut held = [0; BITS.len()];
         held[CR] = CR_RESET;
         held[IFLS] = IFLS_RESET;
-        Self { receive: Fifo::default(), overrun: false, receive_status: 0, held, raised: 0 }
+        Self {
+            receive: Fifo::default(),
+            overrun: false,
+            receive_status: 0,
+            held,
+            raised: 0,
+            is_behind: false,
+        }
     }
 }
 
@@ -155,6 +167,24 @@ impl Uart {
         true
     }
 
+    /// Whether the transmit FIFO shows full.
+    #[must_use]
+    pub const fn is_behind(&self) -> bool {
+        self.is_behind
+    }
+
+    /// Notes whether the line is behind with what the guest sends: then the transmit FIFO shows full, and its interrupt
+    /// is low until the line has caught up, when the FIFO's level falls through the trigger (2.8.2). There is still room
+    /// for what a driver sends without another look at UARTFR, half a FIFO.
+    pub const fn set_behind(&mut self, is_behind: bool) {
+        if is_behind {
+            self.raised &= !INTERRUPT_TRANSMIT;
+        } else if self.is_behind {
+            self.raised |= INTERRUPT_TRANSMIT;
+        }
+        self.is_behind = is_behind;
+    }
+
     /// How many bytes can arrive before one is lost.
     #[must_use]
     pub fn room(&self) -> usize {
@@ -165,7 +195,8 @@ impl Uart {
     /// lowest byte, and [`PASSES_ON`].
     #[must_use]
     pub fn glance(&self) -> u32 {
-        let passes_on = self.raised & INTERRUPT_TRANSMIT != 0 && self.held[CR] & CR_LOOPBACK == 0;
+        let passes_on =
+            self.raised & INTERRUPT_TRANSMIT != 0 && !self.is_behind && self.held[CR] & CR_LOOPBACK == 0;
         self.flags() | if passes_on { PASSES_ON } else { 0 }
     }
 
@@ -229,7 +260,9 @@ impl Uart {
     /// UARTDR, written: the byte leaves at once, and as it leaves the FIFO's level falls through every
     /// trigger, which raises the transmit interrupt (2.8.2).
     fn write_data(&mut self, byte: u8) -> Option<u8> {
-        self.raised |= INTERRUPT_TRANSMIT;
+        if !self.is_behind {
+            self.raised |= INTERRUPT_TRANSMIT;
+        }
         if self.held[CR] & CR_LOOPBACK != 0 {
             self.receive(byte);
             return None;
@@ -238,7 +271,7 @@ impl Uart {
     }
 
     fn flags(&self) -> u32 {
-        let mut flags = FR_TRANSMIT_EMPTY;
+        let mut flags = if self.is_behind { TRANSMIT_FULL | FR_BUSY } else { FR_TRANSMIT_EMPTY };
         if self.receive.is_empty() {
             flags |= FR_RECEIVE_EMPTY;
         }

@@ -160,6 +160,27 @@ fn a_single_byte_is_announced_by_the_timeout() {
 }
 
 #[test]
+fn a_line_that_is_behind_shows_a_full_fifo() {
+    let mut uart = Uart::with_fifos();
+    uart.set(offset::IMSC, INTERRUPT_TRANSMIT);
+    uart.set(DR, b'a'.into());
+    assert!(uart.interrupt_line());
+    uart.set_behind(true);
+    assert_eq!(uart.get(FR), TRANSMIT_FULL | FR_BUSY | FR_RECEIVE_EMPTY);
+    assert!(!uart.interrupt_line() && uart.glance() & PASSES_ON == 0);
+    // Whoever sends all the same is heard as far as there is room, but the interrupt stays low.
+    assert_eq!(uart.set(DR, b'b'.into()), Some(b'b'));
+    assert!(!uart.interrupt_line());
+    uart.set_behind(false);
+    assert!(uart.interrupt_line() && uart.get(FR) == FR_TRANSMIT_EMPTY | FR_RECEIVE_EMPTY);
+    assert!(uart.glance() & PASSES_ON != 0);
+    // It was not behind: nothing falls.
+    uart.set(offset::ICR, INTERRUPT_TRANSMIT);
+    uart.set_behind(false);
+    assert!(!uart.interrupt_line());
+}
+
+#[test]
 fn without_fifos_one_byte_fits() {
     let mut uart = Uart::default();
     uart.set(offset::IMSC, INTERRUPT_RECEIVE);
