@@ -6,6 +6,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::ops::Range;
 
+use crate::container;
 use bulkhead_types::{Ipa, align_up};
 
 /// Kernels are placed relative to a multiple of this (Linux's Documentation/arch/arm64/booting.rst).
@@ -74,16 +75,12 @@ pub fn place(image: &[u8], wishes: &Wishes) -> Result<Placed, (String, Option<&'
     if image.is_empty() {
         return Err(("the image is empty".into(), None));
     }
-    if image.starts_with(&[0x1f, 0x8b]) {
-        return Err((
-            "the image is compressed with gzip, and in a bundle a kernel lies as it is to run".into(),
-            Some("`cargo bulkhead pack` unpacks it; for a bundle made by other means, gunzip does"),
-        ));
-    }
     if image.get(56..60) == Some(b"ARM\x64") {
         linux(image, wishes)
     } else if image.starts_with(b"\x7fELF") {
         elf(image, wishes)
+    } else if let Some(refusal) = container::refuse(image) {
+        Err(refusal)
     } else {
         raw(image, wishes)
     }

@@ -27,6 +27,7 @@ extern crate alloc;
 
 pub mod board;
 pub mod bundle;
+mod container;
 pub mod early;
 pub mod error;
 mod guest_tree;
