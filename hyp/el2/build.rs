@@ -11,5 +11,7 @@ fn main() {
         println!("cargo::rustc-link-arg-bins=-znotext");
         println!("cargo::rustc-link-arg-bins=--no-eh-frame-hdr");
         println!("cargo::rustc-link-arg-bins=--pack-dyn-relocs=relr");
+        // Erratum 843419 of Cortex-A53; of erratum 835769 the image's builder takes care (docs/errata.md).
+        println!("cargo::rustc-link-arg-bins=--fix-cortex-a53-843419");
     }
 }

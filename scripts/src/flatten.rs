@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! An ELF executable's loadable segments as one flat image, the form in which firmware loads a kernel.
 
+use crate::errata::veneers;
 use anyhow::{Context, Result, bail, ensure};
 use object::Endianness;
 use object::elf::{FileHeader64, PT_LOAD, SHF_ALLOC, SHF_EXECINSTR, SHF_WRITE, SHT_NOBITS};
@@ -50,7 +51,9 @@ pub fn flatten(elf: &[u8]) -> Result<Flat> {
     let header = Header::parse(elf).context("not an ELF file of 64 bits")?;
     let endian = header.endian()?;
     ensure!(endian == Endianness::Little, "the ELF file is big-endian");
-    Ok(Flat { bytes: segments(header, endian, elf)?, sizes: sizes(header, endian, elf)? })
+    let mut bytes = segments(header, endian, elf)?;
+    veneers::insert(elf, &mut bytes)?;
+    Ok(Flat { bytes, sizes: sizes(header, endian, elf)? })
 }
 
 fn segments(header: &Header, endian: Endianness, elf: &[u8]) -> Result<Vec<u8>> {

@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | [`project`] | where things lie in the checkout |
 //! | [`build`], [`flatten`] | sources to bootable images |
+//! | [`errata`] | sequences of instructions that a CPU executes wrongly, and their removal |
 //! | [`config`], [`images`], [`pack`], [`bundle`] | a configuration to a bundle |
 //! | [`check`], [`dts`] | a configuration to a plan, or to mistakes with their places |
 //! | [`show`], [`new`] | a plan to tables and pictures; a configuration to start from |
@@ -30,6 +31,7 @@ pub mod console;
 pub mod display;
 pub mod door;
 pub mod dts;
+pub mod errata;
 pub mod flatten;
 pub mod images;
 pub mod machine;

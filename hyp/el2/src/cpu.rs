@@ -8,7 +8,7 @@ use crate::predictor::Cleansing;
 use crate::registers::{dsb_sy, isb};
 use crate::system::{self, System};
 use crate::vectors::leave_guest;
-use crate::{interrupts, memory, read_register, write_register};
+use crate::{errata, interrupts, memory, read_register, write_register};
 use bulkhead_machine::gic::Seat;
 use bulkhead_machine::smccc::Told;
 use bulkhead_machine::smccc::function::*;
@@ -159,6 +159,9 @@ pub fn enter(system: &'static System, cpu: &'static Cpu) {
     let owner = cpu.owner.and_then(|(partition, vcpu)| {
         let partition = system.partitions.get(partition)?;
         let vcpu = partition.vcpus.get(vcpu)?;
+        if !errata::accepts(system, cpu) {
+            return None;
+        }
         if let Some(why) = partition.unfit() {
             line(format_args!("error: CPU {} ({:?}): {why}", cpu.index, cpu.mpidr));
             return None;

@@ -36,6 +36,7 @@ mod el2 {
     pub mod crc;
     pub mod dump;
     pub mod entropy;
+    pub mod errata;
     pub mod interrupts;
     pub mod memory;
     pub mod monitor;

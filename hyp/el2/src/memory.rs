@@ -10,6 +10,7 @@ pub use window::{Window, peek, prepare as prepare_window};
 use crate::boot::entry;
 use crate::registers::{dsb_sy, isb};
 use crate::{read_register, write_register};
+use bulkhead_el2::tables::maintenance::{Maintenance, Step, publish};
 use bulkhead_el2::tables::{Geometry, Leaf, MapError, TableMemory, Tables, stage1};
 use bulkhead_plan::early::{STACK_SIZE, stacks_size};
 use bulkhead_platform::mmio::Registers;
@@ -121,15 +122,30 @@ fn map(range: Range<Hpa>, attributes: u64) -> Result<(), MapError> {
     let mut tables = TABLES.lock();
     let tables = tables.as_mut().ok_or(MapError::NoMemory)?;
     tables.map(range.start().0, range.start(), range.size(), attributes)?;
-    publish_tables();
+    publish(&mut TablePages);
     Ok(())
 }
 
-/// Makes new descriptors visible to the walkers of every CPU, and to this CPU's next instruction
-/// (Arm ARM, D8.2.5: a store to a table is seen by walks after a DSB).
-fn publish_tables() {
-    // SAFETY: barriers.
-    unsafe { core::arch::asm!("dsb ishst", "isb", options(nostack, preserves_flags)) };
+impl Maintenance for TablePages {
+    #[inline(always)]
+    fn step(&mut self, step: Step) {
+        macro_rules! instruction {
+            ($text:literal $(, $page:expr)?) => {
+                core::arch::asm!($text, $(in(reg) $page,)? options(nostack, preserves_flags))
+            };
+        }
+        // SAFETY: barriers, and invalidations, after which what is mapped is walked anew: nothing is lost.
+        unsafe {
+            match step {
+                Step::DsbStores => instruction!("dsb ishst"),
+                Step::Dsb => instruction!("dsb ish"),
+                Step::Isb => instruction!("isb"),
+                // VA[55:12] (Arm ARM, C5.5, TLBI VAE2IS).
+                Step::InvalidatePage(at) => instruction!("tlbi vae2is, {}", at >> 12),
+                Step::InvalidateAll => instruction!("tlbi alle2is"),
+            }
+        }
+    }
 }
 
 /// Maps a device's registers.

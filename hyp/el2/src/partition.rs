@@ -19,7 +19,7 @@ use crate::{console, timer, world};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use bulkhead_el2::life::{Life, Presence};
-use bulkhead_el2::tables::Tables;
+use bulkhead_el2::tables::{Tables, vmid};
 use bulkhead_machine::gic::Gic;
 use bulkhead_machine::limiter::Limiter;
 use bulkhead_machine::psci::{Entry as StartAt, Power};
@@ -196,6 +196,7 @@ impl Partition {
         let devices = self.plan.devices.iter().flat_map(|device| device.registers.iter().copied());
         let last = memory.chain(devices).map(|range| range.end().0.saturating_sub(1)).max().unwrap_or(0);
         world::unfit(self.input_bits.max(u64::BITS.saturating_sub(last.leading_zeros())))
+            .or_else(|| world::too_few_vmids(self.id))
     }
 
     /// The ID registers of the calling CPU as its guest sees them.
@@ -205,7 +206,8 @@ impl Partition {
 
     /// Prepares the calling CPU for `vcpu`.
     pub fn configure_cpu(&self, vcpu: &Vcpu) {
-        world::configure(self.tables, self.input_bits, vcpu.id.mpidr());
+        let (_, wide_vmid) = vmid(self.id);
+        world::configure(self.tables, wide_vmid, self.input_bits, vcpu.id.mpidr());
     }
 
     /// Loads the images and turns the first vCPU on. Called by whoever is alone with the partition.

@@ -6,11 +6,14 @@
 
 mod descriptor;
 #[cfg(test)]
+mod discipline;
+pub mod maintenance;
+#[cfg(test)]
 pub(crate) mod tests;
 
 pub use descriptor::{Leaf, page_descriptor, stage1, stage2};
 
-use bulkhead_types::{Hpa, PAGE_SIZE, align_down};
+use bulkhead_types::{Hpa, PAGE_SIZE, PartitionId, align_down};
 use descriptor::{ADDRESS, ENTRIES, Entry, LAST_LEVEL, TABLE_OR_PAGE, VALID, shift, span};
 
 /// Where tables live. EL2 hands out pages of its heap; tests a vector.
@@ -76,6 +79,31 @@ pub const fn unfit(features: u64, bits: u32) -> Option<&'static str> {
             "it has fewer bits of physical address (ID_AA64MMFR0_EL1.PARange) than its partition's stage 2",
         ),
         _ => None,
+    }
+}
+
+/// Bits of a VMID on a CPU with this ID_AA64MMFR1_EL1 (VMIDBits).
+#[must_use]
+pub const fn vmid_bits(features: u64) -> u32 {
+    if features >> 4 & 0xf == 2 { 16 } else { 8 }
+}
+
+/// VMID of a partition: one more than its number, as 0 is the VMID of whoever has none. With it, whether it needs
+/// VMIDs of 16 bits (VTCR_EL2.VS).
+#[must_use]
+pub const fn vmid(partition: PartitionId) -> (u64, bool) {
+    let vmid = (partition.0 as u64).saturating_add(1);
+    (vmid, vmid > 0xff)
+}
+
+/// Why a CPU with this ID_AA64MMFR1_EL1 cannot tell the partition's translations from another's, if it cannot.
+#[must_use]
+pub const fn too_few_vmids(features: u64, partition: PartitionId) -> Option<&'static str> {
+    match vmid(partition) {
+        (vmid, _) if vmid >> vmid_bits(features) == 0 => None,
+        _ => Some(
+            "its VMIDs (ID_AA64MMFR1_EL1.VMIDBits) are too short for so many partitions: at most 255 have one of 8 bits",
+        ),
     }
 }
 

@@ -8,7 +8,7 @@ use crate::registers::{dsb_sy, isb};
 use crate::{read_register, write_register};
 use bulkhead_el2::tables;
 use bulkhead_machine::sysreg::{IdTable, Options, Register, configuration};
-use bulkhead_types::Mpidr;
+use bulkhead_types::{Mpidr, PartitionId};
 
 /// HCR_EL2.VSE: a virtual SError is pending.
 const VSE: u64 = 1 << 8;
@@ -29,14 +29,25 @@ pub fn unfit(bits: u32) -> Option<&'static str> {
     tables::unfit(read_register!("id_aa64mmfr0_el1"), bits)
 }
 
+/// Why this CPU has no VMID for the partition, if it has none.
+pub fn too_few_vmids(partition: PartitionId) -> Option<&'static str> {
+    tables::too_few_vmids(read_register!("id_aa64mmfr1_el1"), partition)
+}
+
 /// VTCR_EL2 (Arm ARM): `input_bits` of guest-physical address from level 1, walks write-back and
-/// inner shareable, 4 KiB granule, 8-bit VMIDs.
-fn translation_control(input_bits: u32) -> u64 {
+/// inner shareable, 4 KiB granule, VMIDs of 16 bits (VS, bit 19) where the partition needs them.
+fn translation_control(input_bits: u32, wide_vmid: bool) -> u64 {
     let start_at_level_1 = 0b01 << 6;
     let cacheable_walks = 0b01 << 8 | 0b01 << 10 | 0b11 << 12;
     let physical_size = (read_register!("id_aa64mmfr0_el1") & 0xf).min(5) << 16;
     let res1 = 1 << 31;
-    u64::from(64_u32.saturating_sub(input_bits)) | start_at_level_1 | cacheable_walks | physical_size | res1
+    let vmids = u64::from(wide_vmid) << 19;
+    u64::from(64_u32.saturating_sub(input_bits))
+        | start_at_level_1
+        | cacheable_walks
+        | physical_size
+        | vmids
+        | res1
 }
 
 /// Writes zero to each register.
@@ -45,13 +56,13 @@ macro_rules! clear {
 }
 
 /// Prepares this CPU's EL2 controls for the vCPU `mpidr` of the partition with these stage-2 tables.
-pub fn configure(tables: u64, input_bits: u32, mpidr: Mpidr) {
+pub fn configure(tables: u64, wide_vmid: bool, input_bits: u32, mpidr: Mpidr) {
     let features = Features::read();
     // SAFETY: these registers control EL1 and EL0, which do not run now, and what traps from there to
     // EL2; the code at EL2 depends on none of them.
     unsafe {
         write_register!("hcr_el2", configuration::HCR_EL2);
-        write_register!("vtcr_el2", translation_control(input_bits));
+        write_register!("vtcr_el2", translation_control(input_bits, wide_vmid));
         write_register!("vttbr_el2", tables);
         write_register!("vpidr_el2", read_register!("midr_el1"));
         // Bit 31 is RES1; U and MT zero: one of several CPUs, no multithreading.
@@ -103,6 +114,9 @@ pub fn invalidate_translations() {
     unsafe {
         core::arch::asm!(
             "dsb ishst",
+            // Twice: Cortex-A76 1286807 and others (docs/errata.md).
+            "tlbi vmalls12e1",
+            "dsb nsh",
             "tlbi vmalls12e1",
             "ic iallu",
             "dsb nsh",

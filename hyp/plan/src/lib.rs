@@ -29,6 +29,7 @@ pub mod board;
 pub mod bundle;
 mod container;
 pub mod early;
+pub mod errata;
 pub mod error;
 mod guest_tree;
 pub mod image;

@@ -314,6 +314,10 @@ fn configurations() -> Vec<(&'static str, String)> {
             partitions(&[("a", FIRST)]).replacen("a {", "watchdog-timeout-sec = <10>; a {", 1),
         ),
         (
+            "an erratum that is not refused",
+            partitions(&[("a", FIRST)]).replacen("a {", "accept-errata = \"1319367\"; a {", 1),
+        ),
+        (
             "everything at once",
             partitions(&[
                 (

@@ -114,10 +114,13 @@ fn every_example_passes_and_every_mistake_does_not() {
     ));
     overlays.push(("a watchdog".into(), one(GOOD).replacen("a {", "watchdog-timeout-sec = <15>; a {", 1)));
     overlays.push(("memory".into(), memory("reg = <0 0x50000000 0 0x1000>; read-only; no-execute;")));
+    let accepting = one(GOOD).replacen("a {", "accept-errata = \"832075\", \"1508412\"; a {", 1);
+    overlays.push(("accepted errata".into(), accepting));
     let good = overlays.len();
     for (what, source) in [
         ("no kernel", one("cpus = <0>; memory = <0 0x40000000 0 0x200000>;")),
         ("a long watchdog", one(GOOD).replacen("a {", "watchdog-timeout-sec = <16>; a {", 1)),
+        ("an erratum that none can accept", one(GOOD).replacen("a {", "accept-errata = \"1319367\"; a {", 1)),
         ("no CPU", one("memory = <0 0x40000000 0 0x200000>; kernel = \"k\";")),
         ("no memory", one("cpus = <0>; kernel = \"k\";")),
         ("an unknown property", one(&format!("{GOOD} colour = \"red\";"))),

@@ -89,7 +89,12 @@ impl Lab {
     /// # Errors
     /// As for [`pack::pack`].
     pub fn pack(&self, partitions: &[Partition]) -> Result<Vec<u8>> {
-        self.file("config.dtso", overlay(partitions).as_bytes())?;
+        let mut source = overlay(partitions);
+        // QEMU's is r1p0, which is refused otherwise.
+        if self.board.cpu == "cortex-a57" {
+            source = source.replacen("partitions {", "partitions {\n\t\taccept-errata = \"832075\";", 1);
+        }
+        self.file("config.dtso", source.as_bytes())?;
         pack::pack(&self.project, &Config::open(&self.folder)?)
     }
 

@@ -12,6 +12,7 @@ mod broken;
 mod conformance;
 mod debugger;
 mod desk;
+mod errata;
 mod errors;
 mod examples;
 mod lab;
@@ -101,6 +102,7 @@ fn trials(project: &Project, full: bool) -> Vec<Trial> {
         scenarios::ALL.iter().chain(life::ALL).chain(examples::ALL).chain(refusals::ALL).chain(desk::ALL);
     let scenarios = scenarios
         .chain(branches::ALL)
+        .chain(errata::ALL)
         .chain(strain::ALL)
         .chain(panics::ALL)
         .chain(port::ALL)

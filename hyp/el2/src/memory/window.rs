@@ -10,11 +10,12 @@
 //! it turns its caches on: after a reset a CPU's caches hold nothing (Arm ARM, B2.8 on mismatched
 //! attributes).
 
-use super::{TABLES, TablePages, publish_tables};
+use super::{TABLES, TablePages};
 use crate::cpu;
 use crate::registers::dsb_sy;
 use alloc::vec::Vec;
-use bulkhead_el2::tables::{MapError, TableMemory, page_descriptor, stage1};
+use bulkhead_el2::tables::maintenance::{Step, close, open, publish};
+use bulkhead_el2::tables::{MapError, stage1};
 use bulkhead_types::{CpuIndex, Hpa, PAGE_SIZE, Range};
 use spin::Once;
 
@@ -37,7 +38,7 @@ pub fn prepare(cpus: usize) -> Result<(), MapError> {
     for cpu in 0..cpus as u64 {
         windows.push(tables.last_table(BASE.saturating_add(cpu.saturating_mul(SIZE)))?);
     }
-    publish_tables();
+    publish(&mut TablePages);
     WINDOWS.call_once(|| windows);
     Ok(())
 }
@@ -56,20 +57,15 @@ pub unsafe fn peek(at: Hpa) -> Option<u64> {
     let page = Hpa(at.0 & !PAGE_SIZE.wrapping_sub(1));
     let base = BASE.saturating_add(u64::from(cpu).saturating_mul(SIZE));
     let here = base | (at.0 % PAGE_SIZE);
-    TablePages.write(table, 0, page_descriptor(page, stage1::UNCACHED | stage1::READ_ONLY));
-    publish_tables();
+    open(&mut TablePages, table, page, 1, stage1::UNCACHED | stage1::READ_ONLY);
     let word: u64;
     // SAFETY: mapped just now, read-only, and aligned, which the caller promises. The maintenance loses nothing.
     unsafe {
         core::arch::asm!("dc civac, {at}", "dsb sy", "ldr {word}, [{at}]",
             at = in(reg) here, word = out(reg) word, options(nostack, preserves_flags));
     }
-    TablePages.write(table, 0, 0);
-    // SAFETY: as in `Window::drop`, for one page: VA[55:12] (Arm ARM, C5.5, TLBI VAE2IS).
-    unsafe {
-        core::arch::asm!("dsb sy", "tlbi vae2is, {}", "dsb ish", "isb", in(reg) base >> 12,
-            options(nostack, preserves_flags));
-    }
+    dsb_sy();
+    close(&mut TablePages, table, 1, Step::InvalidatePage(base));
     Some(word)
 }
 
@@ -94,11 +90,7 @@ impl Window {
         let size = frames.size().min(SIZE.saturating_sub(offset));
         let pages = offset.saturating_add(size).div_ceil(PAGE_SIZE) as usize;
         let first = frames.start().0.saturating_sub(offset);
-        for page in 0..pages {
-            let frame = Hpa(first.saturating_add((page as u64).saturating_mul(PAGE_SIZE)));
-            TablePages.write(table, page, page_descriptor(frame, stage1::UNCACHED));
-        }
-        publish_tables();
+        open(&mut TablePages, table, Hpa(first), pages, stage1::UNCACHED);
         let base = BASE.saturating_add(u64::from(cpu).saturating_mul(SIZE)).saturating_add(offset);
         super::clean(base, size);
         Some(Self { table, base, size, pages })
@@ -132,20 +124,7 @@ impl Drop for Window {
     /// Completes what was stored, and closes the window.
     fn drop(&mut self) {
         dsb_sy();
-        for page in 0..self.pages {
-            TablePages.write(self.table, page, 0);
-        }
-        // SAFETY: invalidation takes no mapping away that is used: the window's was removed above. All
-        // CPUs share these tables and may have walked them speculatively, hence the Inner Shareable form
-        // (Arm ARM, D8.17.1: break before make).
-        unsafe {
-            core::arch::asm!(
-                "dsb ishst",
-                "tlbi alle2is",
-                "dsb ish",
-                "isb",
-                options(nostack, preserves_flags)
-            );
-        }
+        // All CPUs share these tables and may have walked them speculatively, hence the Inner Shareable form.
+        close(&mut TablePages, self.table, self.pages, Step::InvalidateAll);
     }
 }

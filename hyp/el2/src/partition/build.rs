@@ -11,7 +11,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use alloc::{format, string::String};
 use bulkhead_el2::life::{Life, Presence};
-use bulkhead_el2::tables::{Geometry, Leaf, MapError, Tables, stage2};
+use bulkhead_el2::tables::{Geometry, Leaf, MapError, Tables, stage2, vmid};
 use bulkhead_machine::gic::{self, Bank, Gic, Spi, Version};
 use bulkhead_machine::psci::Power;
 use bulkhead_plan::board::{self, Board};
@@ -25,7 +25,7 @@ const GICD_V3: u64 = 0x1_0000;
 const GICD_V2: u64 = PAGE_SIZE;
 const GICR: u64 = 0x2_0000;
 
-/// VMID of a partition, VTTBR_EL2 bits 55:48.
+/// VMID of a partition, VTTBR_EL2 bits 63:48 or, without VTCR_EL2.VS, 55:48.
 const VMID: u32 = 48;
 
 /// Builds every partition of the plan: tables, virtual interrupt controller, virtual devices.
@@ -89,7 +89,7 @@ fn one(board: &Board, plan: plan::Partition, id: PartitionId) -> Result<Partitio
         transmit: Transmit::default(),
         watchdog,
         input_bits: geometry.input_bits,
-        tables: tables.root().0 | u64::from(id.0).saturating_add(1) << VMID,
+        tables: tables.root().0 | vmid(id).0 << VMID,
         walker: tables,
         life: Life::default(),
         start_due: AtomicU64::new(0),

@@ -92,6 +92,22 @@ fn a_cpu_that_cannot_walk_what_another_built_is_found() {
 }
 
 #[test]
+fn a_vmid_of_more_than_8_bits_needs_a_cpu_that_has_them() {
+    const EIGHT: u64 = 0;
+    const SIXTEEN: u64 = 2 << 4;
+    assert_eq!((vmid_bits(EIGHT), vmid_bits(SIXTEEN)), (8, 16));
+    for (partition, expected, wide) in
+        [(0, 1, false), (254, 255, false), (255, 256, true), (300, 301, true), (65534, 65535, true)]
+    {
+        let partition = PartitionId(partition);
+        assert_eq!(vmid(partition), (expected, wide));
+        assert_eq!(too_few_vmids(EIGHT, partition).is_some(), wide, "{expected}");
+        assert_eq!(too_few_vmids(SIXTEEN, partition), None, "{expected}");
+    }
+    assert!(too_few_vmids(SIXTEEN, PartitionId(65535)).is_some(), "65536 has no 16 bits");
+}
+
+#[test]
 fn misaligned_outputs_fall_back_to_pages() {
     let mut t = tables();
     t.map(0x4000_0000, Hpa(0x4000_1000), 0x20_0000, stage2::MEMORY).unwrap();

@@ -10,6 +10,7 @@ use alloc::vec::Vec;
 
 use bulkhead_types::Ipa;
 
+use crate::errata::Accepted;
 use crate::tree::NodeId;
 pub(crate) use read::{parent, policy, read};
 
@@ -55,6 +56,8 @@ pub struct Policy {
     pub monitor: bool,
     /// Seconds of the board's watchdog, if the hypervisor is to run it.
     pub watchdog: Option<u32>,
+    /// Errata of cores that are refused otherwise.
+    pub accepted_errata: Accepted,
 }
 
 /// When and how often a partition starts again by itself.

@@ -9,6 +9,7 @@ use bulkhead_types::Ipa;
 
 use super::read::bad;
 use super::{ADDRESS_BITS, WATCHDOG};
+use crate::errata;
 use crate::error::{Errors, Problem};
 use crate::tree::Node;
 
@@ -23,8 +24,10 @@ pub(super) enum Kind {
     Text,
     Texts,
     OneOf(&'static [&'static str]),
+    /// Numbers of errata that are refused otherwise.
+    Errata,
 }
-use Kind::{Address, Any, Flag, Number, OneOf, Text, Texts};
+use Kind::{Address, Any, Errata, Flag, Number, OneOf, Text, Texts};
 
 /// The properties of one kind of node.
 pub(super) type Table = &'static [(&'static str, Kind)];
@@ -39,6 +42,7 @@ pub(super) const HYPERVISOR: Table = &[
     ("on-panic", OneOf(&["power-off", "reset", "halt"])),
     ("no-monitor", Flag),
     (WATCHDOG, Number),
+    (errata::ACCEPT, Errata),
 ];
 
 /// Of a partition.
@@ -116,7 +120,7 @@ fn breach(node: Node<'_, '_>, name: &'static str, kind: Kind) -> Option<Problem>
             (address(node, name).is_some(), "this is one guest address, of one cell or of two, below 1 TiB")
         }
         Text | OneOf(_) => (node.string(name).is_some(), "this is one string"),
-        Texts => (strings(node, name).is_some(), "this is a list of strings"),
+        Texts | Errata => (strings(node, name).is_some(), "this is a list of strings"),
     };
     if !fits {
         return Some(bad(node, name, rule));
@@ -124,6 +128,12 @@ fn breach(node: Node<'_, '_>, name: &'static str, kind: Kind) -> Option<Problem>
     match (kind, node.string(name)) {
         (OneOf(words), Some(word)) if !words.contains(&word) => {
             Some(bad(node, name, "this value is not known").or_near(word, words, "It is one of"))
+        }
+        (Errata, _) => {
+            let numbers: Vec<&str> = errata::refused().collect();
+            let unknown = node.strings(name).find(|number| !numbers.contains(number))?;
+            let rule = "only errata that are refused otherwise can be accepted";
+            Some(bad(node, name, rule).or_near(unknown, &numbers, "Those are"))
         }
         _ => None,
     }

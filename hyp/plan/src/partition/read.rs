@@ -13,6 +13,7 @@ use super::{
     ADDRESS_BITS, Access, MemoryWish, OnPanic, PARTITION, PARTITIONS, Policy, Restart, RestartPolicy, Spec,
     WATCHDOG,
 };
+use crate::errata::{ACCEPT, Accepted};
 use crate::error::{Errors, Problem};
 use crate::sorted::Map;
 use crate::tree::{Cells, Node, Tree};
@@ -64,6 +65,7 @@ pub(crate) fn policy(parent: Node<'_, '_>) -> Policy {
         },
         monitor: !parent.has("no-monitor"),
         watchdog: parent.u32(WATCHDOG),
+        accepted_errata: Accepted::new(strings(parent, ACCEPT).unwrap_or_default()),
     }
 }
 
