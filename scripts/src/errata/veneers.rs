@@ -117,15 +117,17 @@ mod tests {
     #[test]
     fn an_accumulation_moves_into_a_veneer_and_comes_back() {
         let mut bytes = image(&[LDR, MADD, MADD, RET, 0, 0, 0, 0]);
-        assert_eq!(fill(&mut bytes, &[0..16], 16..32).unwrap(), 1);
+        let code = std::slice::from_ref(&(0..16));
+        assert_eq!(fill(&mut bytes, code, 16..32).unwrap(), 1);
         // b 0x10; b 0x8.
         assert_eq!(bytes, image(&[LDR, 0x1400_0003, MADD, RET, MADD, 0x17ff_fffd, 0, 0]));
-        assert_eq!(fill(&mut bytes, &[0..16], 24..32).unwrap(), 0, "nothing is left");
+        assert_eq!(fill(&mut bytes, code, 24..32).unwrap(), 0, "nothing is left");
     }
 
     #[test]
     fn room_that_does_not_suffice_is_an_error() {
         let mut bytes = image(&[LDR, MADD, LDR, MADD, RET, 0, 0]);
-        assert!(fill(&mut bytes, &[0..20], 20..28).unwrap_err().to_string().contains("too small"));
+        let code = std::slice::from_ref(&(0..20));
+        assert!(fill(&mut bytes, code, 20..28).unwrap_err().to_string().contains("too small"));
     }
 }
