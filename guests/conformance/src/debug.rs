@@ -55,7 +55,24 @@ pub fn probe() {
     line("debug: BRK", Outcome::from((0, seen.1)));
     set!("oslar_el1" <- 1;);
     breakpoint_while("locked");
+    locks();
     set!("oslar_el1" <- 0; "mdscr_el1" <- 0;);
+}
+
+/// What is written under the OS lock, and the double lock.
+fn locks() {
+    number("debug: MDSCR, locked", read_register!("mdscr_el1"));
+    set!("mdscr_el1" <- 0; "mdscr_el1" <- MONITOR | KERNEL;);
+    number("debug: MDSCR written, locked", read_register!("mdscr_el1"));
+    breakpoint_while("enabled while locked");
+    set!("oslar_el1" <- 0;);
+    number("debug: MDSCR written while locked, unlocked", read_register!("mdscr_el1"));
+    breakpoint_while("enabled while locked, unlocked");
+    set!("osdlr_el1" <- 1;);
+    breakpoint_while("double lock");
+    number("debug: OSDLR", read_register!("osdlr_el1"));
+    set!("osdlr_el1" <- 0;);
+    breakpoint_while("double lock unlocked");
 }
 
 fn breakpoint() {

@@ -195,10 +195,15 @@ pub fn enter(system: &'static System, cpu: &'static Cpu) {
 /// What the firmware tells of this CPU, which may be of another kind than the one that booted.
 fn told(firmware: Firmware) -> Told {
     let soc = |which| u32::try_from(firmware.ask(SMCCC_ARCH_SOC_ID, which)).ok();
+    // It is for all exception levels of this CPU, so no guest may switch it off.
+    let workaround_2 = firmware.feature(SMCCC_ARCH_WORKAROUND_2);
+    if workaround_2 == 0 {
+        firmware.ask(SMCCC_ARCH_WORKAROUND_2, 1);
+    }
     let has_soc = firmware.feature(SMCCC_ARCH_SOC_ID) >= 0;
     Told {
         workaround_1: firmware.feature(SMCCC_ARCH_WORKAROUND_1),
-        workaround_2: firmware.feature(SMCCC_ARCH_WORKAROUND_2),
+        workaround_2,
         workaround_3: firmware.feature(SMCCC_ARCH_WORKAROUND_3),
         soc: if has_soc { soc(0).zip(soc(1)) } else { None },
     }

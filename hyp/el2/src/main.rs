@@ -34,6 +34,7 @@ mod el2 {
     pub mod counts;
     pub mod cpu;
     pub mod crc;
+    pub mod debug;
     pub mod dump;
     pub mod entropy;
     pub mod errata;

@@ -9,6 +9,7 @@ pub use build::build;
 
 use crate::console::Transmit;
 use crate::cpu::{self, Cpu, Guest};
+use crate::debug::OwnRegisters;
 use crate::dump::Trace;
 use crate::entropy::Random;
 use crate::interrupts::{self, Lines};
@@ -24,7 +25,7 @@ use bulkhead_machine::gic::Gic;
 use bulkhead_machine::limiter::Limiter;
 use bulkhead_machine::psci::{Entry as StartAt, Power};
 use bulkhead_machine::smccc::Metered;
-use bulkhead_machine::sysreg::IdTable;
+use bulkhead_machine::sysreg::{IdTable, OsLock};
 use bulkhead_machine::uart;
 use bulkhead_machine::watchdog;
 use bulkhead_plan::plan;
@@ -49,6 +50,8 @@ pub struct Vcpu {
     pub asked: AtomicBool,
     /// How often in a row it took an exception in the exception's own vector.
     stuck: AtomicU32,
+    /// Its OS lock. Only its own CPU takes this.
+    pub os_lock: Mutex<OsLock>,
 }
 
 /// So often in a row is no accident.
@@ -302,6 +305,7 @@ impl Partition {
     /// Runs `guest` from `start` on the calling CPU, which is its own, with its registers as after a reset.
     pub fn resume(&self, guest: &'static Guest, start: StartAt) -> ! {
         world::reset();
+        guest.vcpu.os_lock.lock().reset(&OwnRegisters);
         world::invalidate_translations();
         let frame = guest.cpu.stack_top().saturating_sub(FRAME_SIZE as u64);
         // SAFETY: the frame is on top of this CPU's stack, which nothing needs any more and which is

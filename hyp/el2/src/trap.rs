@@ -11,6 +11,7 @@ mod device;
 mod emulate;
 
 use crate::cpu::Guest;
+use crate::debug::OwnRegisters;
 use crate::interrupts::{self, Lines};
 use crate::vectors::Frame;
 use crate::{console, dump, read_register, world, write_register};
@@ -73,6 +74,7 @@ pub extern "C" fn rare(frame: &mut Frame) {
         }
         Exit::InstructionAbort(abort) => instruction_abort(frame, abort, &syndrome),
         _ if !condition_holds(read_register!("spsr_el2"), syndrome.esr) => skip_access(syndrome.esr),
+        _ if is_debug(syndrome.esr) && debug_register(frame, syndrome.esr) => {}
         // What the virtual machine does not have is UNDEFINED, as on a CPU without it.
         _ => inject(frame, Cause::Undefined, &syndrome),
     }
@@ -125,6 +127,31 @@ pub extern "C" fn system_register(frame: &mut Frame, esr: u64) -> bool {
     skip_instruction();
     true
 }
+
+/// Whether a trapped access of A64 (class 0x18) names a debug register, whose op0 is 2.
+fn is_debug(esr: u64) -> bool {
+    const OP0: u64 = 0b11 << 20;
+    esr >> CLASS == 0x18 && esr & OP0 == 2 << 20
+}
+
+/// Answers an access to the OS lock, or to a debug register while that is locked. False where there is no such register.
+#[cold]
+fn debug_register(frame: &mut Frame, esr: u64) -> bool {
+    let SystemAccess { register, rt, is_read } = SystemAccess::decode(esr);
+    let guest = frame.guest;
+    let operation = if is_read { Operation::Read } else { Operation::Write(frame.get(rt)) };
+    let outcome = guest.vcpu.os_lock.lock().access(&guest.id_registers, register, operation, &OwnRegisters);
+    match outcome {
+        Outcome::Value(value) => frame.set(rt, value),
+        Outcome::Undefined => return false,
+        _ => {}
+    }
+    skip_instruction();
+    true
+}
+
+/// Where ESR_EL2 has the exception class.
+const CLASS: u32 = 26;
 
 #[inline(never)]
 fn send_sgi(guest: &Guest, register: SgiRegister, value: u64) -> bool {

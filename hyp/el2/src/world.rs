@@ -5,7 +5,7 @@
 //! A vCPU owns its CPU, so this is done once a start, not once an exit: nothing is switched in between.
 
 use crate::registers::{dsb_sy, isb};
-use crate::{read_register, write_register};
+use crate::{debug, read_register, write_register};
 use bulkhead_el2::tables;
 use bulkhead_machine::sysreg::{IdTable, Options, Register, configuration};
 use bulkhead_types::{Mpidr, PartitionId};
@@ -144,14 +144,11 @@ pub fn reset() {
         }
         write_register!("sctlr_el1", SCTLR_EL1);
         clear!(
-            "actlr_el1" "cpacr_el1" "tcr_el1" "ttbr0_el1" "ttbr1_el1" "mair_el1" "amair_el1"
+            "cpacr_el1" "tcr_el1" "ttbr0_el1" "ttbr1_el1" "mair_el1" "amair_el1"
             "vbar_el1" "esr_el1" "far_el1" "afsr0_el1" "afsr1_el1" "par_el1" "contextidr_el1"
             "elr_el1" "spsr_el1" "sp_el0" "sp_el1" "tpidr_el0" "tpidr_el1" "tpidrro_el0"
             "csselr_el1" "cntkctl_el1"
-            "mdscr_el1" "osdlr_el1" "mdccint_el1"
         );
-        // The OS lock is locked by a reset (Arm ARM, OSLSR_EL1.OSLK).
-        write_register!("oslar_el1", 1);
         if features.pauth {
             clear!(
                 "s3_0_c2_c1_0" "s3_0_c2_c1_1" "s3_0_c2_c1_2" "s3_0_c2_c1_3" "s3_0_c2_c2_0"
@@ -162,7 +159,7 @@ pub fn reset() {
             clear!("s3_0_c1_c2_0"); // ZCR_EL1
             clear_predicates();
         }
-        reset_debug();
+        debug::clear();
         if features.pmu {
             write_register!("pmcr_el0", 0b110); // event and cycle counters to zero, counting off
             write_register!("pmcntenclr_el0", 0xffff_ffff);
@@ -211,34 +208,6 @@ pub fn reset_timers(offset: u64) {
     // In effect, and their lines low, before the interrupt controller lets them through.
     isb();
     dsb_sy();
-}
-
-/// Disables the breakpoints and watchpoints that the CPU has (Arm ARM, DBGBCR<n>_EL1, DBGWCR<n>_EL1).
-///
-/// # Safety
-/// No guest runs on this CPU.
-unsafe fn reset_debug() {
-    let debug = read_register!("id_aa64dfr0_el1");
-    let (breakpoints, watchpoints) = (debug >> 12 & 0xf, debug >> 20 & 0xf);
-    macro_rules! controls {
-        ($count:expr; $($n:literal $register:literal)*) => {
-            $( if $count >= $n { write_register!($register, 0); } )*
-        };
-    }
-    // SAFETY: DBGBCR<n>_EL1 and DBGWCR<n>_EL1 exist up to the numbers just read, and only match what a
-    // guest executes; zero disables them.
-    unsafe {
-        write_register!("dbgbcr0_el1", 0);
-        write_register!("dbgwcr0_el1", 0);
-        controls!(breakpoints; 1 "dbgbcr1_el1" 2 "dbgbcr2_el1" 3 "dbgbcr3_el1"
-            4 "dbgbcr4_el1" 5 "dbgbcr5_el1" 6 "dbgbcr6_el1" 7 "dbgbcr7_el1" 8 "dbgbcr8_el1"
-            9 "dbgbcr9_el1" 10 "dbgbcr10_el1" 11 "dbgbcr11_el1" 12 "dbgbcr12_el1"
-            13 "dbgbcr13_el1" 14 "dbgbcr14_el1" 15 "dbgbcr15_el1");
-        controls!(watchpoints; 1 "dbgwcr1_el1" 2 "dbgwcr2_el1" 3 "dbgwcr3_el1"
-            4 "dbgwcr4_el1" 5 "dbgwcr5_el1" 6 "dbgwcr6_el1" 7 "dbgwcr7_el1" 8 "dbgwcr8_el1"
-            9 "dbgwcr9_el1" 10 "dbgwcr10_el1" 11 "dbgwcr11_el1" 12 "dbgwcr12_el1"
-            13 "dbgwcr13_el1" 14 "dbgwcr14_el1" 15 "dbgwcr15_el1");
-    }
 }
 
 /// Makes a virtual SError pending, as a board's error signal would be, with the syndrome of the physical one.
@@ -315,8 +284,8 @@ pub fn id_registers(gic_system_registers: bool, input_bits: u32) -> IdTable {
     IdTable::new(read, &options)
 }
 
-/// This CPU's ID registers by op2 and CRm. CRm 1 to 7 are those of op0 3, op1 0, CRn 0; with CRm 0, REVIDR_EL1 and
-/// AIDR_EL1 have an op2 of their own.
+/// This CPU's ID registers by op2 and CRm. CRm 1 to 7 are those of op0 3, op1 0, CRn 0; with CRm 0, REVIDR_EL1,
+/// AIDR_EL1 and ACTLR_EL1 have an op2 of their own.
 #[inline(never)]
 fn own_id_registers() -> [[u64; 8]; 8] {
     macro_rules! row {
@@ -327,5 +296,5 @@ fn own_id_registers() -> [[u64; 8]; 8] {
     macro_rules! rows {
         ($($op2:literal: $first:expr,)*) => { [$(row!($op2 $first; 1 2 3 4 5 6 7),)*] };
     }
-    rows!(0: 0, 1: 0, 2: 0, 3: 0, 4: 0, 5: 0, 6: read_register!("revidr_el1"), 7: read_register!("aidr_el1"),)
+    rows!(0: 0, 1: read_register!("actlr_el1"), 2: 0, 3: 0, 4: 0, 5: 0, 6: read_register!("revidr_el1"), 7: read_register!("aidr_el1"),)
 }

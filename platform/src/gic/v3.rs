@@ -197,9 +197,9 @@ impl Controller for GicV3 {
         let private = redistributor.part(FRAME, FRAME);
         reset_bank(private, 0, 32, !0);
         wait_while(redistributor, offset::CONTROL, GICR_CTLR_RWP);
-        // ICC_SRE_EL2: system registers for EL2; no bypass. Enable, so that ICC_SRE_EL1 does not trap: it reads as on the
-        // board, and what a guest writes there concerns its own CPU interface, until `reset_virtual_interface`.
-        write!("S3_4_C12_C9_5", 0b1111);
+        // ICC_SRE_EL2: system registers for EL2; no bypass. Enable is 0, so that ICC_SRE_EL1 traps: clearing its SRE is
+        // UNPREDICTABLE while EL2 uses system registers (IHI 0069, ICC_SRE_EL1).
+        write!("S3_4_C12_C9_5", 0b0111);
         // SAFETY: a barrier: the registers below exist once SRE is in effect (ICC_SRE_EL2).
         unsafe { asm!("isb", options(nostack, preserves_flags)) };
         write!("S3_0_C12_C12_5", 0b111); // ICC_SRE_EL1

@@ -14,6 +14,7 @@ use bulkhead_el2::life::{Life, Presence};
 use bulkhead_el2::tables::{Geometry, Leaf, MapError, Tables, stage2, vmid};
 use bulkhead_machine::gic::{self, Bank, Gic, Spi, Version};
 use bulkhead_machine::psci::Power;
+use bulkhead_machine::sysreg::OsLock;
 use bulkhead_plan::board::{self, Board};
 use bulkhead_plan::plan::{self, GuestGic, Plan};
 use bulkhead_types::{Hpa, IntId, Ipa, PAGE_SIZE, PartitionId, Range, VcpuId};
@@ -56,6 +57,7 @@ fn one(board: &Board, plan: plan::Partition, id: PartitionId) -> Result<Partitio
             presence: Presence::default(),
             trace: Trace::default(),
             stuck: AtomicU32::new(0),
+            os_lock: Mutex::new(OsLock::RESET),
             asked: AtomicBool::new(false),
         })
         .collect();

@@ -100,8 +100,8 @@ fn carry_out(frame: &mut Frame, outcome: Outcome) {
         Outcome::Crash(code) => {
             super::crash(frame, format_args!("it said that it cannot go on, with code {code:#x}"), None)
         }
-        Outcome::Mitigate { function, argument } => {
-            guest.system.firmware.ask(function, argument);
+        Outcome::Mitigate { function } => {
+            guest.system.firmware.ask(function, 0);
             frame.set(0, SUCCESS);
         }
     }

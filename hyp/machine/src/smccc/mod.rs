@@ -94,13 +94,11 @@ pub enum Outcome {
     SystemReset,
     /// The partition has crashed, by its own word; the code is whatever it means by it.
     Crash(u64),
-    /// Firmware is to be called with this workaround's function ID in w0 and `argument` in w1: nothing
-    /// else of the guest's. x0 is SUCCESS afterwards.
+    /// Firmware is to be called with this workaround's function ID in w0: nothing else of the guest's. x0 is SUCCESS
+    /// afterwards.
     Mitigate {
-        /// One of the three SMCCC_ARCH_WORKAROUND function IDs.
+        /// SMCCC_ARCH_WORKAROUND_1 or SMCCC_ARCH_WORKAROUND_3.
         function: u32,
-        /// SMCCC_ARCH_WORKAROUND_2's: mitigation on or off.
-        argument: u32,
     },
 }
 
@@ -158,7 +156,7 @@ pub fn handle<C: Cpus, E: Entropy>(call: &Call, context: &Context<'_, C, E>) -> 
         }
         SMCCC_VERSION => Outcome::Return(VERSION as u64),
         SMCCC_ARCH_WORKAROUND_1 => mitigate(call, context.told.workaround_1),
-        SMCCC_ARCH_WORKAROUND_2 => mitigate(call, context.told.workaround_2),
+        SMCCC_ARCH_WORKAROUND_2 => stays_on(context.told.workaround_2),
         SMCCC_ARCH_WORKAROUND_3 => mitigate(call, context.told.workaround_3),
         SMCCC_ARCH_FEATURES => arch_features(call, context.told),
         SMCCC_ARCH_SOC_ID => Outcome::Return(soc_id(context.told, call.arguments[0] as u32)),
@@ -195,7 +193,11 @@ fn arch_features(call: &Call, told: &Told) -> Outcome {
         SMCCC_VERSION | SMCCC_ARCH_FEATURES => 0,
         SMCCC_ARCH_SOC_ID if told.soc.is_some() => 0,
         SMCCC_ARCH_WORKAROUND_1 => told.workaround_1 as u64,
-        SMCCC_ARCH_WORKAROUND_2 => told.workaround_2 as u64,
+        // Where firmware could switch it, EL2 has switched it on for good: "not required".
+        SMCCC_ARCH_WORKAROUND_2 => match told.workaround_2 {
+            0 => 1,
+            other => other as u64,
+        },
         SMCCC_ARCH_WORKAROUND_3 => told.workaround_3 as u64,
         _ => NOT_SUPPORTED,
     })
@@ -211,10 +213,16 @@ fn soc_id(told: &Told, which: u32) -> u64 {
     }
 }
 
+/// SMCCC_ARCH_WORKAROUND_2 switches a mitigation for all exception levels of the CPU, EL2's too: it stays on (DEN 0028,
+/// "not required": the call is there and has no effect).
+fn stays_on(firmware: i32) -> Outcome {
+    Outcome::Return(if firmware >= 0 { SUCCESS } else { NOT_SUPPORTED })
+}
+
 /// A workaround is called in firmware only where firmware says that it is there and does something.
 fn mitigate(call: &Call, firmware: i32) -> Outcome {
     match firmware {
-        0 => Outcome::Mitigate { function: call.function, argument: call.arguments[0] as u32 },
+        0 => Outcome::Mitigate { function: call.function },
         1.. => Outcome::Return(SUCCESS),
         _ => Outcome::Return(NOT_SUPPORTED),
     }

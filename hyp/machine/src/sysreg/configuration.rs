@@ -8,7 +8,7 @@
 
 /// HCR_EL2 (Arm ARM). E2H and TGE are 0: EL2 is not a host.
 pub const HCR_EL2: u64 =
-    VM | SWIO | FMO | IMO | AMO | TID1 | TID3 | TSC | TIDCP | RW | TLOR | TERR | APK | API | TID5;
+    VM | SWIO | FMO | IMO | AMO | TID1 | TID3 | TSC | TIDCP | TACR | RW | TLOR | TERR | APK | API | TID5;
 
 /// Stage 2 translation.
 const VM: u64 = 1 << 0;
@@ -28,6 +28,8 @@ const TID3: u64 = 1 << 18;
 const TSC: u64 = 1 << 19;
 /// IMPLEMENTATION DEFINED registers trap.
 const TIDCP: u64 = 1 << 20;
+/// ACTLR_EL1 traps: it is IMPLEMENTATION DEFINED.
+const TACR: u64 = 1 << 21;
 /// EL1 is AArch64.
 const RW: u64 = 1 << 31;
 /// LORegions' registers trap: they hold physical addresses.
@@ -61,11 +63,13 @@ pub const fn cptr_el2(has_sve: bool) -> u64 {
 }
 
 /// MDCR_EL2: every event counter is the guest's (HPMN) and none counts at EL2 (HPMD, HCCD), from FEAT_PMUv3p1 on;
-/// statistical profiling, trace filter and trace buffer trap (TPMS, TTRF, E2PB and E2TB 0); debug does not.
+/// statistical profiling, trace filter and trace buffer trap (TPMS, TTRF, E2PB and E2TB 0); of debug the OS lock does (TDOSA),
+/// and while that is locked `OsLock` has all of it trap (TDA).
 ///
 /// `counters` is PMCR_EL0.N, `pmu_version` and `trace_filter` are ID_AA64DFR0_EL1's PMUVer and TraceFilt.
 #[must_use]
 pub const fn mdcr_el2(counters: u8, pmu_version: u8, profiling_version: u8, trace_filter: u8) -> u64 {
+    const TDOSA: u64 = 1 << 10;
     const TPMS: u64 = 1 << 14;
     const HPMD: u64 = 1 << 17;
     const TTRF: u64 = 1 << 19;
@@ -73,7 +77,9 @@ pub const fn mdcr_el2(counters: u8, pmu_version: u8, profiling_version: u8, trac
     let has_pmu = pmu_version != 0 && pmu_version != 0xf;
     let hpmn = if has_pmu { counters as u64 & 0x1f } else { 0 };
     // HPMD came with PMUv3p1 (4), HCCD with PMUv3p5 (6); before that the bits are RES0.
-    hpmn | if has_pmu && pmu_version >= 4 { HPMD } else { 0 }
+    TDOSA
+        | hpmn
+        | if has_pmu && pmu_version >= 4 { HPMD } else { 0 }
         | if has_pmu && pmu_version >= 6 { HCCD } else { 0 }
         | if profiling_version != 0 { TPMS } else { 0 }
         | if trace_filter != 0 { TTRF } else { 0 }

@@ -6,7 +6,7 @@
 //! [`super::configuration`], and each bit of the fine-grained traps against the lines of [`super::TRAPS`].
 
 use super::Verdict;
-use super::Verdict::{Empty, Emulated, Given, Sanitised, Undefined};
+use super::Verdict::{Empty, Emulated, Fixed, Given, Sanitised, Undefined, Virtual};
 
 /// How EL2 sets a bit or field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +65,7 @@ pub const CONTROLS: &[Control] = controls! {
     "TSC"                      On  "SMC" Emulated "answered as HVC is; nothing of a guest's reaches firmware";
     "HCD"                      Off "HVC" Emulated "the conduit of PSCI";
     "TIDCP"                    On  "IMPLEMENTATION DEFINED registers and instructions" Undefined "they control the board's caches and the core itself";
-    "TACR"                     Off "ACTLR_EL1" Given "what of it is writable from EL1 is firmware's to say (ACTLR_EL2, ACTLR_EL3)";
+    "TACR"                     On  "ACTLR_EL1" Fixed "IMPLEMENTATION DEFINED, so it may act at EL2";
     "TSW"                      Off "DC ISW, CSW, CISW" Given "right for a guest that boots with caches off: see docs/conformance.md";
     "TPCP TPU TICAB TOCU TDZ"  Off "cache maintenance by address, DC ZVA, IC" Given "through the guest's own translation";
     "TTLB TTLBIS TTLBOS"       Off "TLBI" Given "reaches the guest's VMID only";
@@ -122,7 +122,9 @@ pub const CONTROLS: &[Control] = controls! {
     "TPMCR TPM"                Off "PMU" Given "with its interrupt, where that is a private one";
     "HPME HLP HPMFZO HPMFZS PMEE" Off "EL2's own counters, and the PMU's exceptions" Given "there are no such counters";
     "HPMD HCCD"                On  "counting at EL2" Given "a guest counts itself; before FEAT_PMUv3p1 also EL2, if it asks for it";
-    "TDE TDA TDOSA TDRA TDCC"  Off "debug exceptions and registers, OS lock" Given "self-hosted debug is the guest's";
+    "TDE TDRA TDCC"            Off "debug exceptions, ROM table, communication channel" Given "self-hosted debug is the guest's";
+    "TDA"                      Varies "debug registers" Given "set while the virtual OS lock is locked, so that MDSCR_EL1 keeps what is written";
+    "TDOSA"                    On  "OS lock, OS double lock, DBGPRCR_EL1" Virtual "under the CPU's lock MDSCR_EL1 and OSECCR_EL1 act at EL2";
     "EBWE"                     Off "more than 16 breakpoints (MDSELR_EL1)" Undefined "ID_AA64DFR0_EL1.DebugVer is shown as 8.8";
     "EnSTEPOP"                 Off "MDSTEPOP_EL1" Undefined "hidden";
     "E2PB TPMS"                Varies "statistical profiling" Undefined "E2PB 0, TPMS 1 where it is there; writes to memory by addresses of its own; hidden";
@@ -153,7 +155,7 @@ pub const CONTROLS: &[Control] = controls! {
 "ICC_SRE_EL2" {
     "SRE"                      On  "ICC and ICH registers at EL2" Given "the guest's ICC registers are the virtual CPU interface's";
     "DFB DIB"                  On  "no bypass of the GIC" Given "interrupts come through the GIC alone";
-    "Enable"                   On  "ICC_SRE_EL1" Given "reads as on the board; what it decides is the guest's own virtual interface, set anew at each start";
+    "Enable"                   Off "ICC_SRE_EL1" Fixed "reads as on the board; clearing SRE is UNPREDICTABLE while EL2 uses system registers";
 }
 
 "HFGRTR_EL2" {

@@ -2,7 +2,7 @@
 //! Every field of every ID register, and what a guest sees of it (Arm ARM, D24.2 and G8.2).
 
 use super::id::{Contents, Field, IdRegister, Rule};
-use super::{AIDR_EL1, REVIDR_EL1, Register};
+use super::{ACTLR_EL1, AIDR_EL1, REVIDR_EL1, Register};
 use Contents::{Aarch32, Fields, Whole, Zero};
 
 const fn id(name: &'static str, crm: u8, op2: u8, contents: Contents) -> IdRegister {
@@ -34,6 +34,8 @@ pub const ID_REGISTERS: &[IdRegister] = &[
     // Outside of the space proper, where CRm is 0.
     IdRegister { register: REVIDR_EL1, name: "REVIDR_EL1", contents: Whole },
     IdRegister { register: AIDR_EL1, name: "AIDR_EL1", contents: Whole },
+    // No ID register, but as constant: a guest's writes are ignored.
+    IdRegister { register: ACTLR_EL1, name: "ACTLR_EL1", contents: Whole },
 
     // AArch32, for EL0.
     id("ID_PFR0_EL1", 1, 0, Aarch32(&[

@@ -8,6 +8,7 @@
 
 pub mod configuration;
 mod controls;
+mod debug;
 mod id;
 mod id_fields;
 #[cfg(test)]
@@ -15,9 +16,10 @@ mod tests;
 mod traps;
 
 pub use controls::{CONTROLS, Control, Setting};
+pub use debug::{DebugRegisters, OsLock};
 pub use id::{Contents, Field, IdRegister, IdTable, Options, Rule};
 pub use id_fields::ID_REGISTERS;
-pub use traps::{Encodings, Row, Span, TRAPS, Verdict, row};
+pub use traps::{Encodings, Reach, Row, Span, TRAPS, Verdict, row};
 
 use crate::gic::SgiRegister;
 use bulkhead_types::IntId;
@@ -115,6 +117,13 @@ pub const ICC_SGI0R_EL1: Register = Register::new(3, 0, 12, 11, 7);
 /// ICC_DIR_EL1: deactivates an interrupt.
 pub const ICC_DIR_EL1: Register = Register::new(3, 0, 12, 11, 1);
 
+/// Whether system registers are used for the GIC's CPU interface.
+pub const ICC_SRE_EL1: Register = Register::new(3, 0, 12, 12, 5);
+/// SRE, DFB and DIB: system registers, and no bypass of the GIC.
+const SYSTEM_REGISTERS_ALONE: u64 = 0b111;
+
+/// What the implementation defines for EL1.
+pub const ACTLR_EL1: Register = Register::new(3, 0, 1, 0, 1);
 /// The CPU's revision.
 pub const REVIDR_EL1: Register = Register::new(3, 0, 0, 0, 6);
 /// The CPU's auxiliary identification.
@@ -179,7 +188,14 @@ pub fn access(ids: &IdTable, register: Register, operation: Operation) -> Outcom
 #[inline(always)]
 fn access_rare(ids: &IdTable, register: Register, operation: Operation) -> Outcome {
     match operation {
-        Operation::Read if matches!(register, REVIDR_EL1 | AIDR_EL1) => Outcome::Value(ids.get(register)),
+        Operation::Read if matches!(register, REVIDR_EL1 | AIDR_EL1 | ACTLR_EL1) => {
+            Outcome::Value(ids.get(register))
+        }
+        Operation::Read if register == ICC_SRE_EL1 && ids.gic_system_registers() => {
+            Outcome::Value(SYSTEM_REGISTERS_ALONE)
+        }
+        Operation::Write(_) if register == ACTLR_EL1 => Outcome::Done,
+        Operation::Write(_) if register == ICC_SRE_EL1 && ids.gic_system_registers() => Outcome::Done,
         _ if !register.is_error_record() => Outcome::Undefined,
         Operation::Read => Outcome::Value(0),
         Operation::Write(_) => Outcome::Done,

@@ -51,6 +51,14 @@ fn access_does_what_the_table_says() {
             Some(Verdict::Empty) => {
                 assert_eq!((read, write), (Outcome::Value(0), Outcome::Done), "{register}");
             }
+            Some(Verdict::Fixed) => {
+                let is_constant = matches!(read, Outcome::Value(_)) && write == Outcome::Done;
+                assert!(is_constant, "{register}");
+            }
+            // `OsLock` answers.
+            Some(Verdict::Virtual) => {
+                assert_eq!((read, write), (Outcome::Undefined, Outcome::Undefined), "{register}");
+            }
             // What is given does not trap; if it does all the same, there is no such register.
             Some(Verdict::Given | Verdict::Undefined) | None => {
                 assert_eq!((read, write), (Outcome::Undefined, Outcome::Undefined), "{register}");
@@ -73,6 +81,27 @@ fn every_line_of_the_table_counts() {
     }
 }
 
+/// What acts beyond EL1 and EL0 of its own CPU, by the Arm ARM, either traps or has the reason why it does no harm.
+#[test]
+fn what_acts_at_el2_traps_or_says_why_not() {
+    let mut met = std::collections::BTreeSet::new();
+    let lines = include_str!("tests/reach.txt").lines();
+    for line in lines.filter(|line| !line.starts_with('#') && !line.is_empty()) {
+        let (name, encoding) = line.split_once(' ').expect("a name and an encoding");
+        let fields: Vec<u8> = encoding.split('_').map(|field| field.parse().expect("a field")).collect();
+        let register = Register::new(fields[0], fields[1], fields[2], fields[3], fields[4]);
+        let row = row(register).unwrap_or_else(|| panic!("{name} has no line"));
+        let is_given = row.verdict == Verdict::Given;
+        assert!(!is_given || matches!(row.reach, Reach::Further(why) if !why.is_empty()), "{name}");
+        met.insert(row.name);
+    }
+    for row in TRAPS {
+        assert_eq!(row.reach == Reach::Trapped, row.verdict != Verdict::Given, "{}", row.name);
+        assert!(!matches!(row.reach, Reach::Further(_)) || met.contains(row.name), "{}", row.name);
+    }
+    assert!(met.len() > 12, "{met:?}");
+}
+
 #[test]
 fn the_id_space_is_what_tid3_traps() {
     for register in every_register() {
@@ -84,7 +113,8 @@ fn the_id_space_is_what_tid3_traps() {
 #[test]
 fn fields_do_not_overlap_and_rules_have_reasons() {
     for id in ID_REGISTERS {
-        assert_eq!(row(id.register).map(|row| row.verdict), Some(Verdict::Sanitised), "{}", id.name);
+        let verdict = row(id.register).map(|row| row.verdict);
+        assert!(matches!(verdict, Some(Verdict::Sanitised | Verdict::Fixed)), "{}", id.name);
         let (Contents::Fields(fields) | Contents::Aarch32(fields)) = id.contents else { continue };
         let mut seen = 0u64;
         for field in fields {
@@ -196,13 +226,13 @@ fn the_physical_address_range_is_never_more_than_stage_2s() {
 #[test]
 fn the_controls_are_what_the_table_relies_on() {
     use configuration::{HCR_EL2, cptr_el2, mdcr_el2};
-    assert_eq!(HCR_EL2, 0x0400_0318_801d_003b);
+    assert_eq!(HCR_EL2, 0x0400_0318_803d_003b);
     assert_eq!(cptr_el2(true), 0x4010_32ff);
     assert_eq!(cptr_el2(false), 0x4010_33ff);
     // cortex-a72: PMUv3, 6 counters, no profiling, no trace filter.
-    assert_eq!(mdcr_el2(6, 1, 0, 0), 6);
-    assert_eq!(mdcr_el2(6, 6, 1, 1), 6 | 1 << 17 | 1 << 23 | 1 << 14 | 1 << 19);
-    assert_eq!(mdcr_el2(31, 0, 0, 0), 0, "no PMU, no counters");
+    assert_eq!(mdcr_el2(6, 1, 0, 0), 6 | 1 << 10);
+    assert_eq!(mdcr_el2(6, 6, 1, 1), 6 | 1 << 10 | 1 << 17 | 1 << 23 | 1 << 14 | 1 << 19);
+    assert_eq!(mdcr_el2(31, 0, 0, 0), 1 << 10, "no PMU, no counters");
 }
 
 proptest! {

@@ -12,12 +12,28 @@ pub enum Verdict {
     Sanitised,
     /// Writes trap and are carried out by EL2; reads are UNDEFINED.
     Emulated,
+    /// Traps; the guest has one of its own, which EL2 keeps.
+    Virtual,
+    /// Traps; reads give the CPU's value, writes are ignored: what it controls is not the guest's to change.
+    Fixed,
     /// Traps, reads as zero and ignores writes: what is there has nothing in it.
     Empty,
     /// Traps and is UNDEFINED, as on a CPU without it.
     Undefined,
 }
-use Verdict::{Empty, Emulated, Given, Sanitised, Undefined};
+use Verdict::{Empty, Emulated, Fixed, Given, Sanitised, Undefined, Virtual};
+
+/// Whether what a guest writes acts at EL2, or on other CPUs, as well (Arm ARM, the registers' descriptions).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// It traps: nothing of it reaches the CPU without EL2.
+    Trapped,
+    /// At EL1 and EL0 only.
+    Own,
+    /// Further, and why that does no harm.
+    Further(&'static str),
+}
+use Reach::{Further, Own, Trapped};
 
 /// An inclusive range of one field of an encoding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +70,8 @@ pub struct Row {
     pub verdict: Verdict,
     /// Why.
     pub reason: &'static str,
+    /// Whether it acts at EL2.
+    pub reach: Reach,
 }
 
 /// The first line that a register is on.
@@ -84,7 +102,18 @@ const fn line(
     control: &'static str,
     reason: &'static str,
 ) -> Row {
-    Row { name, encodings, control, verdict, reason }
+    Row { name, encodings, control, verdict, reason, reach: Trapped }
+}
+
+/// A line of what is given, with the answer to the question whether it acts at EL2.
+const fn given(
+    reach: Reach,
+    name: &'static str,
+    encodings: Encodings,
+    control: &'static str,
+    reason: &'static str,
+) -> Row {
+    Row { name, encodings, control, verdict: Given, reason, reach }
 }
 
 const SGI: &str = "an SGI goes to vCPUs, whose places only EL2 knows";
@@ -99,34 +128,42 @@ const MTE: &str = "memory tagging is hidden until stage 2 carries tags";
 const SME: &str = "SME's state may be shared between CPUs; hidden";
 const RAS: &str = "injects errors into hardware that others use; hidden";
 const STAGE1: &str = "stage 1 extension that HCRX_EL2 or FEAT_FGT leaves off; hidden";
+const OS_LOCK: &str =
+    "under the CPU's lock MDSCR_EL1 and OSECCR_EL1 act at EL2; DBGPRCR_EL1 keeps the core's power on";
 const SOFTWARE_CONTEXT: &str = "CSV2 is shown as 1: no software context numbers";
 const OWN_CPU: &str = "the CPU is the guest's alone, so its state is";
+
+const PMU: &str = "with PMEVTYPER<n>_EL0.NSH and PMCCFILTR_EL0.NSH they count at EL2 where MDCR_EL2.HPMD and HCCD are not \
+    implemented: how much EL2 does on the guest's own CPU; the overflow is a physical interrupt, which EL2 takes";
+const DEBUGGER: &str = "DBGBCR<n>_EL1.HMC and the like halt the CPU at EL2 only where a debugger has set EDSCR.HDE, which a guest \
+    cannot while the CPU's OS lock is open; MDCR_EL2.TDE is 0, so EL2 takes no debug exception";
 
 /// The table. Where lines overlap, the first counts.
 #[rustfmt::skip]
 pub const TRAPS: &[Row] = &[
     // Identification.
     line(Sanitised, "ID registers, AArch32's and reserved ones too", many(3, is(0), is(0), Span(1, 7), OP), "HCR_EL2.TID3 = 1", "a guest sees what it can use: ID_REGISTERS says it field by field"),
-    line(Given, "MIDR_EL1, MPIDR_EL1", many(3, is(0), is(0), is(0), Span(0, 5)), "VPIDR_EL2, VMPIDR_EL2", "MIDR tells of errata; MPIDR is the virtual one"),
+    given(Own, "MIDR_EL1, MPIDR_EL1", many(3, is(0), is(0), is(0), Span(0, 5)), "VPIDR_EL2, VMPIDR_EL2", "MIDR tells of errata; MPIDR is the virtual one"),
     line(Sanitised, "REVIDR_EL1", one(3, 0, 0, 0, 6), "HCR_EL2.TID1 = 1", "as the CPU says: it tells of errata"),
     line(Sanitised, "AIDR_EL1", one(3, 1, 0, 0, 7), "HCR_EL2.TID1 = 1", "as the CPU says"),
     line(Undefined, "SMIDR_EL1", one(3, 1, 0, 0, 6), "HCR_EL2.TID1 = 1", SME),
     line(Undefined, "GMID_EL1", one(3, 1, 0, 0, 4), "HCR_EL2.TID5 = 1", MTE),
-    line(Given, "CCSIDR_EL1, CLIDR_EL1, CCSIDR2_EL1", many(3, is(1), is(0), is(0), Span(0, 2)), "HCR_EL2.TID2 = TID4 = 0", "the caches are as the CPU says"),
-    line(Given, "CSSELR_EL1", one(3, 2, 0, 0, 0), "HCR_EL2.TID2 = TID4 = 0", OWN_CPU),
-    line(Given, "CTR_EL0, DCZID_EL0", many(3, is(3), is(0), is(0), Span(1, 7)), "HCR_EL2.TID2 = 0", "cache lines are as the CPU says"),
+    given(Own, "CCSIDR_EL1, CLIDR_EL1, CCSIDR2_EL1", many(3, is(1), is(0), is(0), Span(0, 2)), "HCR_EL2.TID2 = TID4 = 0", "the caches are as the CPU says"),
+    given(Own, "CSSELR_EL1", one(3, 2, 0, 0, 0), "HCR_EL2.TID2 = TID4 = 0", OWN_CPU),
+    given(Own, "CTR_EL0, DCZID_EL0", many(3, is(3), is(0), is(0), Span(1, 7)), "HCR_EL2.TID2 = 0", "cache lines are as the CPU says"),
 
     // Interrupts.
     line(Emulated, "ICC_SGI1R_EL1", one(3, 0, 12, 11, 5), "HCR_EL2.IMO = FMO = 1", SGI),
     line(Emulated, "ICC_ASGI1R_EL1", one(3, 0, 12, 11, 6), "HCR_EL2.IMO = FMO = 1", SGI),
     line(Emulated, "ICC_SGI0R_EL1", one(3, 0, 12, 11, 7), "HCR_EL2.IMO = FMO = 1", SGI),
     line(Emulated, "ICC_DIR_EL1", one(3, 0, 12, 11, 1), "ICH_HCR_EL2.TDIR, while an active interrupt is in no list register", DISPLACED),
-    line(Given, "ICC registers", many(3, is(0), is(12), Span(8, 12), OP), "HCR_EL2.IMO = FMO = 1, ICH_HCR_EL2.TC = TALL0 = TALL1 = 0", "they reach the virtual CPU interface"),
-    line(Given, "ICC_PMR_EL1", one(3, 0, 4, 6, 0), "HCR_EL2.IMO = FMO = 1, ICH_HCR_EL2.TC = 0", "it reaches the virtual CPU interface"),
+    line(Fixed, "ICC_SRE_EL1", one(3, 0, 12, 12, 5), "ICC_SRE_EL2.Enable = 0", "SRE from 1 to 0 is UNPREDICTABLE while EL2 uses system registers; DFB and DIB bypass the GIC"),
+    given(Own, "ICC registers", many(3, is(0), is(12), Span(8, 12), OP), "HCR_EL2.IMO = FMO = 1, ICH_HCR_EL2.TC = TALL0 = TALL1 = 0", "they reach the virtual CPU interface"),
+    given(Own, "ICC_PMR_EL1", one(3, 0, 4, 6, 0), "HCR_EL2.IMO = FMO = 1, ICH_HCR_EL2.TC = 0", "it reaches the virtual CPU interface"),
 
     // Timers.
-    line(Given, "generic timer", many(3, is(3), is(14), Span(0, 3), OP), "CNTHCTL_EL2.EL1PCTEN = EL1PCEN = 1, EL1TVT = EL1TVCT = EL1NVPCT = 0", OWN_CPU),
-    line(Given, "CNTKCTL_EL1", one(3, 0, 14, 1, 0), "no control", OWN_CPU),
+    given(Own, "generic timer", many(3, is(3), is(14), Span(0, 3), OP), "CNTHCTL_EL2.EL1PCTEN = EL1PCEN = 1, EL1TVT = EL1TVCT = EL1NVPCT = 0", OWN_CPU),
+    given(Further("the event stream ends a WFE at EL2, whose loops read again what they wait for"), "CNTKCTL_EL1", one(3, 0, 14, 1, 0), "no control", OWN_CPU),
 
     // PMU.
     line(Undefined, "PMZR_EL0", one(3, 3, 9, 13, 4), "HDFGWTR2_EL2.nPMZR_EL0 = 0", PMU_9),
@@ -140,15 +177,17 @@ pub const TRAPS: &[Row] = &[
     line(Undefined, "system PMU", many(2, is(3), is(9), CR, OP), "MDCR_EL2.EnSPM = 0", SPMU),
     line(Undefined, "system PMU", many(2, is(3), is(14), CR, OP), "MDCR_EL2.EnSPM = 0", SPMU),
     line(Undefined, "SPMSCR_EL1", one(2, 7, 9, 14, 7), "MDCR_EL2.EnSPM = 0", SPMU),
-    line(Given, "PMU", many(3, is(3), is(9), Span(12, 14), OP), "MDCR_EL2.TPM = TPMCR = 0, HPMN = PMCR_EL0.N", "the counters are the CPU's; at EL2 they stand still from FEAT_PMUv3p1 on"),
-    line(Given, "PMU event counters", many(3, is(3), is(14), Span(8, 15), OP), "MDCR_EL2.TPM = 0", "the counters are the CPU's; at EL2 they stand still from FEAT_PMUv3p1 on"),
-    line(Given, "PMINTENSET_EL1, PMINTENCLR_EL1, PMMIR_EL1", many(3, is(0), is(9), is(14), Span(1, 6)), "MDCR_EL2.TPM = 0", OWN_CPU),
+    given(Further(PMU), "PMU", many(3, is(3), is(9), Span(12, 14), OP), "MDCR_EL2.TPM = TPMCR = 0, HPMN = PMCR_EL0.N", "the counters are the CPU's; at EL2 they stand still from FEAT_PMUv3p1 on"),
+    given(Further(PMU), "PMU event counters", many(3, is(3), is(14), Span(8, 15), OP), "MDCR_EL2.TPM = 0", "the counters are the CPU's; at EL2 they stand still from FEAT_PMUv3p1 on"),
+    given(Own, "PMINTENSET_EL1, PMINTENCLR_EL1, PMMIR_EL1", many(3, is(0), is(9), is(14), Span(1, 6)), "MDCR_EL2.TPM = 0", OWN_CPU),
 
     // Debug and trace.
     line(Undefined, "MDSELR_EL1", one(2, 0, 0, 4, 2), "MDCR_EL2.EBWE = 0", "ID_AA64DFR0_EL1.DebugVer is shown as 8.8"),
     line(Undefined, "MDSTEPOP_EL1", one(2, 0, 0, 5, 2), "MDCR_EL2.EnSTEPOP = 0", STAGE1),
-    line(Given, "debug registers, OS lock, debug communication channel", many(2, is(0), CR, CR, OP), "MDCR_EL2.TDE = TDA = TDOSA = TDRA = TDCC = 0", "self-hosted debug is the guest's"),
-    line(Given, "DBGDTR_EL0, MDCCSR_EL0", many(2, is(3), CR, CR, OP), "MDCR_EL2.TDA = TDCC = 0", "self-hosted debug is the guest's"),
+    line(Virtual, "OSLAR_EL1, OSLSR_EL1", many(2, is(0), is(1), Span(0, 1), is(4)), "MDCR_EL2.TDOSA = 1", OS_LOCK),
+    line(Virtual, "OSDLR_EL1, DBGPRCR_EL1", many(2, is(0), is(1), Span(3, 4), is(4)), "MDCR_EL2.TDOSA = 1", OS_LOCK),
+    given(Further(DEBUGGER), "debug registers, debug communication channel", many(2, is(0), CR, CR, OP), "MDCR_EL2.TDE = TDRA = TDCC = 0, TDA while the virtual OS lock is locked", "self-hosted debug is the guest's; with the CPU's OS lock open, none of its fields acts at EL2"),
+    given(Own, "DBGDTR_EL0, MDCCSR_EL0", many(2, is(3), CR, CR, OP), "MDCR_EL2.TDCC = 0, TDA while the virtual OS lock is locked", "self-hosted debug is the guest's"),
     line(Undefined, "trace unit and branch record buffer", many(2, is(1), CR, CR, OP), "CPTR_EL2.TTA = 1, HDFGRTR_EL2.nBRBDATA = nBRBCTL = nBRBIDR = 0", "trace may leave the CPU; hidden"),
     line(Undefined, "branch record instructions", many(1, is(1), is(7), is(2), Span(4, 5)), "HFGITR_EL2.nBRBIALL = nBRBINJ = 0", "trace may leave the CPU; hidden"),
     line(Undefined, "TRCITECR_EL1", one(3, 0, 1, 2, 3), "HDFGRTR2_EL2.nTRCITECR_EL1 = 0", "trace may leave the CPU; hidden"),
@@ -199,28 +238,29 @@ pub const TRAPS: &[Row] = &[
     line(Undefined, "RCWMASK_EL1", one(3, 0, 13, 0, 6), "HFGRTR_EL2.nRCWMASK_EL1 = 0", STAGE1),
 
     // Memory management, caches, the rest of the CPU.
-    line(Given, "set/way cache maintenance", many(1, is(0), is(7), CR, is(2)), "HCR_EL2.TSW = 0, SWIO = 1", "cleans as it invalidates: no line of another's is lost"),
-    line(Given, "address translation", many(1, is(0), is(7), Span(8, 9), OP), "HCR_EL2.AT = 0", "stage 1 only, the guest's own"),
-    line(Given, "DC ZVA", one(1, 3, 7, 4, 1), "HCR_EL2.TDZ = 0", "by address, through the guest's own translation"),
-    line(Given, "prediction restriction", many(1, is(3), is(7), is(3), Span(4, 7)), "HFGITR_EL2.CFPRCTX = DVPRCTX = CPPRCTX = COSPRCTX = 0", OWN_CPU),
-    line(Given, "cache maintenance", many(1, OP, is(7), CR, OP), "HCR_EL2.TPCP = TPU = TICAB = TOCU = 0", "by address, through the guest's own translation"),
-    line(Given, "TLB maintenance", many(1, is(0), Span(8, 9), CR, OP), "HCR_EL2.TTLB = TTLBIS = TTLBOS = 0", "reaches the guest's VMID only"),
-    line(Given, "virtual memory control", many(3, is(0), is(2), is(0), OP), "HCR_EL2.TVM = TRVM = 0", OWN_CPU),
-    line(Given, "SCTLR_EL1, ACTLR_EL1, CPACR_EL1", many(3, is(0), is(1), is(0), Span(0, 2)), "HCR_EL2.TVM = TACR = 0, CPTR_EL2.TCPAC = 0", OWN_CPU),
-    line(Given, "AFSR0_EL1, AFSR1_EL1, ESR_EL1", many(3, is(0), is(5), Span(1, 2), OP), "HCR_EL2.TVM = TRVM = 0", OWN_CPU),
-    line(Given, "FAR_EL1", one(3, 0, 6, 0, 0), "HCR_EL2.TVM = TRVM = 0", OWN_CPU),
-    line(Given, "PAR_EL1", one(3, 0, 7, 4, 0), "HFGRTR_EL2.PAR_EL1 = 0", OWN_CPU),
-    line(Given, "MAIR_EL1", one(3, 0, 10, 2, 0), "HCR_EL2.TVM = TRVM = 0", OWN_CPU),
-    line(Given, "AMAIR_EL1", one(3, 0, 10, 3, 0), "HCR_EL2.TVM = TRVM = 0", OWN_CPU),
-    line(Given, "VBAR_EL1", one(3, 0, 12, 0, 0), "HFGRTR_EL2.VBAR_EL1 = 0", OWN_CPU),
-    line(Given, "ISR_EL1, DISR_EL1", many(3, is(0), is(12), is(1), Span(0, 1)), "HCR_EL2.IMO = FMO = AMO = 1", "they tell of virtual interrupts and of virtual SErrors"),
-    line(Given, "CONTEXTIDR_EL1", one(3, 0, 13, 0, 1), "HCR_EL2.TVM = TRVM = 0", OWN_CPU),
-    line(Given, "TPIDR_EL1", one(3, 0, 13, 0, 4), "HFGRTR_EL2.TPIDR_EL1 = 0", OWN_CPU),
-    line(Given, "TPIDR_EL0, TPIDRRO_EL0", many(3, is(3), is(13), is(0), Span(2, 3)), "HFGRTR_EL2.TPIDR_EL0 = TPIDRRO_EL0 = 0", OWN_CPU),
-    line(Given, "ALLINT, PM", many(3, is(0), is(4), is(3), Span(0, 1)), "HCRX_EL2.TALLINT = 0", "mask what never comes to a guest; no control takes reads of them"),
-    line(Given, "FPCR, FPSR", many(3, is(3), is(4), is(4), Span(0, 1)), "CPTR_EL2.TFP = 0", "EL2 is built without floating point"),
-    line(Given, "ZCR_EL1", one(3, 0, 1, 2, 0), "CPTR_EL2.TZ = 0, ZCR_EL2 at its largest", OWN_CPU),
-    line(Given, "pointer authentication keys", many(3, is(0), is(2), Span(1, 3), OP), "HCR_EL2.APK = 1", OWN_CPU),
+    given(Further("it reaches caches that CPUs share: a contention, and no line is lost"), "set/way cache maintenance", many(1, is(0), is(7), CR, is(2)), "HCR_EL2.TSW = 0, SWIO = 1", "cleans as it invalidates: no line of another's is lost"),
+    given(Own, "address translation", many(1, is(0), is(7), Span(8, 9), OP), "HCR_EL2.AT = 0", "stage 1 only, the guest's own"),
+    given(Own, "DC ZVA", one(1, 3, 7, 4, 1), "HCR_EL2.TDZ = 0", "by address, through the guest's own translation"),
+    given(Own, "prediction restriction", many(1, is(3), is(7), is(3), Span(4, 7)), "HFGITR_EL2.CFPRCTX = DVPRCTX = CPPRCTX = COSPRCTX = 0", OWN_CPU),
+    given(Further("it reaches the caches of other CPUs: a contention, and no line is lost"), "cache maintenance", many(1, OP, is(7), CR, OP), "HCR_EL2.TPCP = TPU = TICAB = TOCU = 0", "by address, through the guest's own translation"),
+    given(Further("broadcasts reach the TLBs of other CPUs, where they find the VMID of this guest only"), "TLB maintenance", many(1, is(0), Span(8, 9), CR, OP), "HCR_EL2.TTLB = TTLBIS = TTLBOS = 0", "reaches the guest's VMID only"),
+    given(Own, "virtual memory control", many(3, is(0), is(2), is(0), OP), "HCR_EL2.TVM = TRVM = 0", OWN_CPU),
+    line(Fixed, "ACTLR_EL1", one(3, 0, 1, 0, 1), "HCR_EL2.TACR = 1", "IMPLEMENTATION DEFINED, so it may act at EL2"),
+    given(Own, "SCTLR_EL1, CPACR_EL1", many(3, is(0), is(1), is(0), Span(0, 2)), "HCR_EL2.TVM = 0, CPTR_EL2.TCPAC = 0", OWN_CPU),
+    given(Own, "AFSR0_EL1, AFSR1_EL1, ESR_EL1", many(3, is(0), is(5), Span(1, 2), OP), "HCR_EL2.TVM = TRVM = 0", OWN_CPU),
+    given(Own, "FAR_EL1", one(3, 0, 6, 0, 0), "HCR_EL2.TVM = TRVM = 0", OWN_CPU),
+    given(Own, "PAR_EL1", one(3, 0, 7, 4, 0), "HFGRTR_EL2.PAR_EL1 = 0", OWN_CPU),
+    given(Own, "MAIR_EL1", one(3, 0, 10, 2, 0), "HCR_EL2.TVM = TRVM = 0", OWN_CPU),
+    given(Own, "AMAIR_EL1", one(3, 0, 10, 3, 0), "HCR_EL2.TVM = TRVM = 0", OWN_CPU),
+    given(Own, "VBAR_EL1", one(3, 0, 12, 0, 0), "HFGRTR_EL2.VBAR_EL1 = 0", OWN_CPU),
+    given(Own, "ISR_EL1, DISR_EL1", many(3, is(0), is(12), is(1), Span(0, 1)), "HCR_EL2.IMO = FMO = AMO = 1", "they tell of virtual interrupts and of virtual SErrors"),
+    given(Own, "CONTEXTIDR_EL1", one(3, 0, 13, 0, 1), "HCR_EL2.TVM = TRVM = 0", OWN_CPU),
+    given(Own, "TPIDR_EL1", one(3, 0, 13, 0, 4), "HFGRTR_EL2.TPIDR_EL1 = 0", OWN_CPU),
+    given(Own, "TPIDR_EL0, TPIDRRO_EL0", many(3, is(3), is(13), is(0), Span(2, 3)), "HFGRTR_EL2.TPIDR_EL0 = TPIDRRO_EL0 = 0", OWN_CPU),
+    given(Own, "ALLINT, PM", many(3, is(0), is(4), is(3), Span(0, 1)), "HCRX_EL2.TALLINT = 0", "mask what never comes to a guest; no control takes reads of them"),
+    given(Further("they apply at EL2 too, which has no floating-point instruction"), "FPCR, FPSR", many(3, is(3), is(4), is(4), Span(0, 1)), "CPTR_EL2.TFP = 0", "EL2 is built without floating point"),
+    given(Own, "ZCR_EL1", one(3, 0, 1, 2, 0), "CPTR_EL2.TZ = 0, ZCR_EL2 at its largest", OWN_CPU),
+    given(Further("EL2 has no keys of its own and uses none: SCTLR_EL2.{EnIA, EnIB, EnDA, EnDB} are 0"), "pointer authentication keys", many(3, is(0), is(2), Span(1, 3), OP), "HCR_EL2.APK = 1", OWN_CPU),
     line(Empty, "error records", many(3, is(0), is(5), Span(3, 5), OP), "HCR_EL2.TERR = 1", "some records are those of caches that several CPUs share: a guest finds none (ERRIDR_EL1.NUM = 0)"),
     line(Undefined, "LORegions", many(3, is(0), is(10), is(4), OP), "HCR_EL2.TLOR = 1", "they are ranges of physical addresses"),
 ];

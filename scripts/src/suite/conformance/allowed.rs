@@ -112,6 +112,7 @@ pub const ALLOWED: &[Allowed] = &[
 
     // Exceptions.
     any(ALL, "debug: step over a (load from a device|trapped register)", "an instruction that EL2 carried out leaves the step active-pending, without a valid syndrome (Arm ARM, D2.12)"),
+    any(ALL, "debug: breakpoint, (enabled while )?locked", "the OS lock suppresses debug exceptions (Arm ARM, OSLSR_EL1.OSLK); QEMU 10 asks for bit 0, and OSLK is bit 1"),
     any(ALL, "debug: watchpoint, a device", "the fault of stage 2 comes before the watchpoint"),
     any(V3, "device: (pair|pair, post-indexed|stored by a pair)", "QEMU makes one access of 64 bits, which this register has not, of a pair of words"),
     any(ALL, "device: (exclusive|atomic)(, .*)?", "whether a device's memory takes them is IMPLEMENTATION DEFINED: QEMU's does, an emulated device answers with an external abort"),
