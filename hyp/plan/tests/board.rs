@@ -158,7 +158,7 @@ fn a_device_comes_with_what_it_needs() {
         [
             "/partitions/a: devices = \"/soc/inner@7e200000/serial@1000\": /soc/inner@7e200000/serial@1000 is not enabled \
              on this board (status). Check that the board has it, and enable it in an overlay.",
-            "/soc/inner@7e200000/serial@1000: the guest's copy of this node lacks resets."
+            "/soc/inner@7e200000/serial@1000: the guest's copy of this node lacks resets, which refer to what the guest does not have."
         ]
     );
     // The virtual UART, SPI 1, and the real one are two.

@@ -8,7 +8,7 @@ use bulkhead_plan::plan::{Partition, Plan};
 use bulkhead_plan::tree::Tree;
 use bulkhead_plan::{Planned, plan_board};
 use bulkhead_types::Range;
-use support::{assert_disjoint, board, bundle, guest_source, overlay, root, taken};
+use support::{assert_disjoint, board, bundle, edited_board, guest_source, overlay, root, taken};
 
 fn planned(board: &[u8], partitions: &str) -> Planned {
     let source = format!(
@@ -206,17 +206,6 @@ fn it_may_ask_for_less() {
     assert_eq!(tree.by_path("/pl011@9000000").unwrap().string("status"), Some("disabled"));
     assert!(!tree.by_path("/chosen").unwrap().has("stdout-path"));
     assert_eq!(tree.by_path("/chosen").unwrap().string("bootargs"), Some("quiet"));
-}
-
-/// QEMU's board with edits to its source.
-fn edited_board(edits: &[(&str, &str)]) -> Vec<u8> {
-    let source = root().join("hyp/plan/tests/boards/qemu-virt-gicv3.dts");
-    let mut source = std::fs::read_to_string(source).unwrap();
-    for (from, to) in edits {
-        assert!(source.contains(from), "{from}");
-        source = source.replacen(from, to, 1);
-    }
-    overlay(&source)
 }
 
 fn device<'p>(plan: &'p Plan, path: &str) -> &'p bulkhead_plan::plan::Device {

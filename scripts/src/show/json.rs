@@ -81,6 +81,7 @@ fn memory(memory: &Memory) -> Value {
         "write": memory.access.write,
         "execute": memory.access.execute,
         "in_place": memory.in_place,
+        "kept": memory.kept,
     })
 }
 

@@ -55,7 +55,7 @@ impl<'v> View<'v> {
             all.extend(pieces.map(|piece| (piece.frames, Owner::Partition(number, piece.guest))));
         }
         all.extend(self.taken.iter().map(|(range, what)| (*range, Owner::Hypervisor(what))));
-        all.extend(self.board.reserved.iter().map(|(range, what)| (*range, Owner::Reserved(what))));
+        all.extend(self.plan.reserved.iter().map(|(range, what)| (*range, Owner::Reserved(what))));
         all.extend(self.plan.free.iter().map(|range| (*range, Owner::Free)));
         all.retain(|(range, _)| self.board.memory.iter().any(|bank| bank.overlaps(range)));
         all.sort_by_key(|(range, _)| range.start());
@@ -172,6 +172,7 @@ mod tests {
             frames: Range::<Hpa>::new(Hpa(start), size).unwrap(),
             access: Access::ALL,
             in_place: false,
+            kept: false,
         };
         assert_eq!(blocks(&memory(0x4000_0000, 0x8000_0000, 1 << 30)), [1, 0, 0]);
         assert_eq!(blocks(&memory(0x4000_0000, 0x8020_0000, 1 << 30)), [0, 512, 0]);

@@ -14,7 +14,7 @@ use bulkhead_types::{Hpa, Ipa, Range};
 /// for is zeroed: the rest is as the firmware left it.
 pub fn load(partition: &Partition, system: &System, restarted: bool) {
     if restarted {
-        for memory in own_memory(partition) {
+        for memory in own_memory(partition).filter(|memory| !memory.kept) {
             through_windows(memory.frames, &mut Source::Zeros);
         }
     } else {

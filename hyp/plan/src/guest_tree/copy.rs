@@ -5,60 +5,39 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::{Guest, shared, wide};
+use bulkhead_types::{Hpa, Range};
+
+use super::references::{Layout, entries, layout, names_of};
+use super::{Guest, OWN_PHANDLES, shared, wide};
 use crate::error::{Problem, listed};
-use crate::plan::{Device, is_counters};
+use crate::interrupts::interrupts_at_gic;
+use crate::plan::is_counters;
 use crate::sorted::Map;
 use crate::tree::{Node, NodeId, Tree, base_name};
 
-/// The first phandle for what is copied from the board's tree.
-const FIRST_COPIED_PHANDLE: u32 = 3;
+/// Properties that are written anew, or that only the board's own tree gives a meaning.
+const WRITTEN_ANEW: &[&str] = &[
+    "reg",
+    "ranges",
+    "dma-ranges",
+    "interrupts",
+    "interrupts-extended",
+    "interrupt-parent",
+    "phandle",
+    "linux,phandle",
+];
 
-/// Properties of a device that are written anew, or that would lead to what the guest does not have.
-fn is_left_out(name: &str) -> bool {
-    const NAMES: &[&str] = &[
-        "reg",
-        "ranges",
-        "dma-ranges",
-        "interrupts",
-        "interrupts-extended",
-        "interrupt-parent",
-        "phandle",
-        "linux,phandle",
-        "status",
-        "iommus",
-        "msi-parent",
-        "resets",
-        "reset-names",
-        "power-domains",
-        "dmas",
-        "dma-names",
-        "clocks",
-        "clock-names",
-        "assigned-clocks",
-        "assigned-clock-rates",
-        "assigned-clock-parents",
-        "pinctrl-names",
-        "memory-region",
-        "mboxes",
-        "mbox-names",
-        "phys",
-        "phy-names",
-        "interconnects",
-    ];
-    NAMES.contains(&name)
-        || name.ends_with("-supply")
-        || name.ends_with("-gpios")
-        || name.ends_with("-gpio")
-        || name.strip_prefix("pinctrl-").is_some()
-}
+/// What devices refer to and can have without the controller behind it.
+const FIXED: &[&str] = &["fixed-clock", "fixed-factor-clock", "regulator-fixed"];
 
 /// Copies devices, and what they depend on, into a guest's tree.
 pub(super) struct Copier<'c, 'g, 'a, 't> {
     guest: &'c Guest<'g, 'a>,
     tree: &'c mut Tree<'t>,
-    /// The phandle in the guest's tree of each node of the board's that was copied for its sake.
-    phandles: Map<NodeId, u32>,
+    /// The copy of each node of the board's that the guest's tree has.
+    copies: Map<NodeId, NodeId>,
+    /// The phandle that the next copy takes to which something refers.
+    next_phandle: u32,
     warnings: &'c mut Vec<Problem>,
 }
 
@@ -68,151 +47,165 @@ impl<'c, 'g, 'a> Copier<'c, 'g, 'a, 'g> {
         tree: &'c mut Tree<'g>,
         warnings: &'c mut Vec<Problem>,
     ) -> Self {
-        Self { guest, tree, phandles: Map::new(), warnings }
+        let next_phandle = guest.first_phandle().saturating_add(OWN_PHANDLES);
+        Self { guest, tree, copies: Map::new(), next_phandle, warnings }
     }
 
+    /// Nodes first, so that references between them find their targets.
     pub(super) fn devices(&mut self) {
+        let board: &'g Tree<'_> = self.guest.tree;
+        let mut made: Vec<(Node<'g, '_>, NodeId)> = Vec::new();
         for device in self.guest.devices {
+            let from = board.node(device.node);
             // That of the PMUs names the board's CPUs, and is written anew.
-            if !is_counters(self.guest.tree.node(device.node)) {
-                self.device(device);
+            if is_counters(from) {
+                continue;
             }
+            let first = made.len();
+            made.push((from, self.device(from)));
+            let mut next = first;
+            while let Some((from, to)) = made.get(next).copied() {
+                next = next.saturating_add(1);
+                for child in from.children() {
+                    let node = self.tree.add_node(to, child.name());
+                    made.push((child, node));
+                }
+            }
+        }
+        made.iter().for_each(|(from, to)| _ = self.copies.add(from.id(), *to));
+        let devices: Vec<NodeId> = self.guest.devices.iter().map(|device| device.node).collect();
+        for (from, to) in made {
+            self.fill(from, to, devices.contains(&from.id()));
         }
     }
 
-    fn device(&mut self, device: &Device) {
-        let board: &'g Tree<'_> = self.guest.tree;
-        let from = board.node(device.node);
-        let registers = from.registers().unwrap_or_default();
+    /// The node of a device, with its registers as the CPUs see them.
+    fn device(&mut self, from: Node<'g, '_>) -> NodeId {
+        let registers = from.reachable_registers(&mut Vec::new());
         let name = match registers.first() {
             Some(first) => format!("{}@{:x}", from.base_name(), first.start().0),
             None => self.unused_name(from),
         };
         let node = self.tree.add_node(NodeId::ROOT, name);
+        self.set_registers(node, &registers);
+        node
+    }
+
+    fn set_registers(&mut self, node: NodeId, registers: &[Range<Hpa>]) {
         let reg: Vec<u32> = registers
             .iter()
             .flat_map(|range| [wide(range.start().0), wide(range.size())])
             .flatten()
             .collect();
-        self.properties(from, node, |name| !is_left_out(name));
-        self.warn_of_lack(from);
         if !reg.is_empty() {
             self.tree.set_cells(node, "reg", &reg);
         }
-        let interrupts: Vec<u32> =
-            device.interrupts.iter().flat_map(|(id, trigger)| shared(*id, *trigger)).collect();
-        if !interrupts.is_empty() {
-            self.tree.set_cells(node, "interrupts", &interrupts);
-        }
-        self.clocks(from, node);
-        self.supplies(from, node);
-        self.children(from, node);
     }
 
-    /// Copies what means the same in the guest's tree.
-    fn properties(&mut self, from: Node<'g, '_>, to: NodeId, is_copied: fn(&str) -> bool) {
-        for property in from.properties() {
-            let name: &'g str = &property.name;
-            if is_copied(name) {
-                self.tree.set(to, name, &*property.value);
-            }
+    /// The properties of a device, whose status is the partition's, or of a node inside one.
+    fn fill(&mut self, from: Node<'g, '_>, to: NodeId, is_device: bool) {
+        if !is_device && let Some(reg) = from.property("reg") {
+            self.tree.set(to, "reg", reg);
         }
-    }
-
-    /// Warns of what a driver may miss.
-    fn warn_of_lack(&mut self, from: Node<'_, '_>) {
-        let names = from.properties().iter().map(|property| &*property.name);
-        let left_out: Vec<&str> = names
-            .filter(|name| {
-                matches!(
-                    *name,
-                    "resets" | "power-domains" | "dmas" | "iommus" | "pinctrl-0" | "memory-region" | "phys"
-                ) || name.ends_with("-gpios")
-            })
-            .collect();
-        if !left_out.is_empty() {
-            let rule = format!("the guest's copy of this node lacks {}", listed(&left_out));
+        self.properties(from, to, is_device);
+        let mut elsewhere = Vec::new();
+        let interrupts = interrupts_at_gic(from, self.warnings, &mut elsewhere);
+        let cells: Vec<u32> = interrupts.iter().flat_map(|(id, trigger)| shared(*id, *trigger)).collect();
+        if !cells.is_empty() {
+            self.tree.set_cells(to, "interrupts", &cells);
+        }
+        if let Some(controller) = elsewhere.first() {
+            let rule = format!("the guest's copy of this node lacks its interrupt at {}", controller.path());
             self.warnings.push(Problem::new(from.path(), rule));
         }
     }
 
-    /// What is inside a device, its partitions or ports, as it is: it has no addresses of the CPU's.
-    fn children(&mut self, from: Node<'g, '_>, to: NodeId) {
-        let mut pending: Vec<(Node<'g, '_>, NodeId)> = from.children().map(|child| (child, to)).collect();
-        while let Some((from, parent)) = pending.pop() {
-            let node = self.tree.add_node(parent, from.name());
-            self.properties(from, node, |name| name == "reg" || !is_left_out(name));
-            pending.extend(from.children().map(|child| (child, node)));
-        }
-    }
-
-    /// Clocks of a fixed rate go along; others belong to a controller that the guest does not have.
-    fn clocks(&mut self, from: Node<'g, '_>, to: NodeId) {
-        let board: &'g Tree<'_> = self.guest.tree;
-        let cells = from.cells("clocks");
-        if cells.is_empty() {
-            return;
-        }
-        let mut clocks = Vec::new();
-        for phandle in cells {
-            let fixed = board.by_phandle(phandle).filter(|clock| clock.is_compatible("fixed-clock"));
-            match fixed {
-                Some(clock) => clocks.push(self.provider(clock)),
-                None => {
-                    let rule =
-                        "the guest's copy of this node lacks its clocks, which are not of a fixed rate";
-                    let problem = Problem::new(from.path(), rule).property("clocks");
-                    self.warnings.push(match board.by_phandle(phandle) {
-                        Some(_) => problem,
-                        None => problem
-                            .rule("no node has this phandle: the guest's copy of this node lacks its clocks")
-                            .value(format!("<{phandle:#x}>")),
-                    });
-                    return;
-                }
-            }
-        }
-        self.tree.set_cells(to, "clocks", &clocks);
-        if let Some(names) = from.property("clock-names") {
-            self.tree.set(to, "clock-names", names);
-        }
-    }
-
-    /// Regulators of a fixed voltage go along; others are left out.
-    fn supplies(&mut self, from: Node<'g, '_>, to: NodeId) {
-        let board: &'g Tree<'_> = self.guest.tree;
+    /// Copies what means the same in the guest's tree, and references to what the guest has. The rest is warned of.
+    fn properties(&mut self, from: Node<'g, '_>, to: NodeId, is_device: bool) {
+        let mut lacks: Vec<&'g str> = Vec::new();
+        let mut names: Vec<&'static str> = Vec::new();
         for property in from.properties() {
             let name: &'g str = &property.name;
-            if !name.ends_with("-supply") {
-                continue;
+            let is_written_anew = WRITTEN_ANEW.contains(&name) || (is_device && name == "status");
+            match layout(name) {
+                _ if is_written_anew => {}
+                None => self.tree.set(to, name, &*property.value),
+                Some(layout) => match self.references(from, name, layout) {
+                    Some(cells) => self.tree.set_cells(to, name, &cells),
+                    None => {
+                        lacks.push(name);
+                        names.extend(names_of(name));
+                    }
+                },
             }
-            let supply = from.u32(name).and_then(|phandle| board.by_phandle(phandle));
-            match supply.filter(|supply| supply.is_compatible("regulator-fixed")) {
-                Some(supply) => {
-                    let phandle = self.provider(supply);
-                    self.tree.set_cells(to, name, &[phandle]);
-                }
-                None => {
-                    let rule =
-                        "the guest's copy of this node lacks this supply, which is not a fixed regulator";
-                    self.warnings.push(Problem::new(from.path(), rule).property(String::from(name)));
-                }
-            }
+        }
+        // Names of what is not there lead drivers astray.
+        names.iter().for_each(|name| self.tree.remove(to, name));
+        if !lacks.is_empty() {
+            let rule = format!(
+                "the guest's copy of this node lacks {}, which refer to what the guest does not have",
+                listed(&lacks)
+            );
+            self.warnings.push(Problem::new(from.path(), rule));
         }
     }
 
-    /// The phandle of a node that devices refer to, copied when it is first wanted.
-    fn provider(&mut self, from: Node<'g, '_>) -> u32 {
-        if let Some(phandle) = self.phandles.get(&from.id()) {
-            return *phandle;
+    /// The cells of a property with references as they are in the guest's tree; `None` if it does not have all.
+    fn references(&mut self, from: Node<'g, '_>, name: &str, layout: Layout) -> Option<Vec<u32>> {
+        let mut cells = Vec::new();
+        for entry in entries(from, name, layout) {
+            let phandle = match entry.target {
+                Some(target) => self.phandle(target)?,
+                None if entry.phandle == 0 && layout != Layout::Map => 0,
+                None => return None,
+            };
+            cells.push(phandle);
+            cells.extend(entry.cells);
         }
-        let phandle = FIRST_COPIED_PHANDLE.saturating_add(self.phandles.entries().len() as u32);
-        _ = self.phandles.add(from.id(), phandle);
+        Some(cells)
+    }
+
+    /// The phandle of the copy of a node, which is made if the guest can have it.
+    fn phandle(&mut self, target: Node<'g, '_>) -> Option<u32> {
+        let copy = match self.copies.get(&target.id()) {
+            Some(copy) => *copy,
+            None if target.is_compatible_with_any(FIXED) => self.provider(target),
+            None => self.region(target)?,
+        };
+        if let Some(phandle) = self.tree.node(copy).phandle() {
+            return Some(phandle);
+        }
+        let phandle = self.next_phandle;
+        self.next_phandle = phandle.saturating_add(1);
+        self.tree.set_cells(copy, "phandle", &[phandle]);
+        Some(phandle)
+    }
+
+    /// Copies a clock of a fixed rate or a regulator of a fixed voltage.
+    fn provider(&mut self, from: Node<'g, '_>) -> NodeId {
         let name = self.unused_name(from);
         let node = self.tree.add_node(NodeId::ROOT, name);
-        self.properties(from, node, |name| !is_left_out(name));
-        self.tree.set_cells(node, "phandle", &[phandle]);
-        phandle
+        _ = self.copies.add(from.id(), node);
+        self.properties(from, node, true);
+        node
+    }
+
+    /// Copies a region of reserved memory that the partition has.
+    fn region(&mut self, from: Node<'g, '_>) -> Option<NodeId> {
+        let ranges = from.reachable_registers(&mut Vec::new());
+        let is_had = |range: &Range<Hpa>| {
+            self.guest.memory.iter().any(|memory| memory.kept && memory.frames.covers(range))
+        };
+        let is_region = from.parent().is_some_and(|parent| parent.name() == "reserved-memory");
+        if !is_region || ranges.is_empty() || !ranges.iter().all(is_had) {
+            return None;
+        }
+        let parent = self.guest.reserved_memory(self.tree);
+        let node = self.tree.add_node(parent, from.name());
+        _ = self.copies.add(from.id(), node);
+        self.properties(from, node, true);
+        self.set_registers(node, &ranges);
+        Some(node)
     }
 
     /// A name for a node without registers that no other node at the root has.

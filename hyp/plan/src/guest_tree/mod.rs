@@ -4,6 +4,7 @@
 mod copy;
 mod own;
 mod primary;
+mod references;
 
 use alloc::format;
 use alloc::string::String;
@@ -15,15 +16,20 @@ use bulkhead_types::{CpuIndex, IntId, Ipa, PAGE_SIZE, Range, Trigger, VcpuId};
 use crate::board::Board;
 use crate::error::Problem;
 use crate::plan::{Device, GuestGic, GuestUart, Memory, is_counters, stretches};
+use crate::sorted::sort_by_key;
 use crate::tree::{Blob, Node, NodeId, Tree, place_in};
 
-const GIC_PHANDLE: u32 = 1;
-const UART_CLOCK_PHANDLE: u32 = 2;
+/// How many phandles the generated tree takes for the GIC and the UART's clock, counted from [`Guest::first_phandle`].
+const OWN_PHANDLES: u32 = 2;
 /// Above those of what is copied from the board.
 const FIRST_CPU_PHANDLE: u32 = 0x1000_0000;
+/// The highest phandle that the board may have for the guest's to count on above it.
+const LAST_BOARD_PHANDLE: u32 = 0xc000_0000;
 
 /// The rate that a PL011's registers count from; a virtual one ignores it.
 const UART_CLOCK: u32 = 24_000_000;
+/// The NUMA node of a CPU, of memory, or of a device (Linux's `numa.txt`).
+const NUMA_NODE: &str = "numa-node-id";
 const KASLR_SEED_SIZE: usize = 8;
 const RNG_SEED_SIZE: usize = 32;
 
@@ -47,6 +53,10 @@ pub(crate) struct Guest<'g, 'a> {
     pub(crate) initrd: Option<Range<Ipa>>,
     /// For the primary partition, whose tree is the board's: the nodes that are not for it.
     pub(crate) not_primarys: Option<&'g [NodeId]>,
+    /// Nodes that describe memory that it does not have.
+    pub(crate) missing: &'g [NodeId],
+    /// Devices that refer to them.
+    pub(crate) without_memory: &'g [NodeId],
 }
 
 /// A guest's tree, not yet placed.
@@ -81,7 +91,7 @@ fn generate<'g>(guest: &Guest<'g, '_>, warnings: &mut Vec<Problem>) -> Tree<'g> 
     tree.set_string(root, "model", &format!("Bulkhead partition {} on {}", guest.name, guest.board.model));
     tree.set_cells(root, "#address-cells", &[2]);
     tree.set_cells(root, "#size-cells", &[2]);
-    tree.set_cells(root, "interrupt-parent", &[GIC_PHANDLE]);
+    tree.set_cells(root, "interrupt-parent", &[guest.first_phandle()]);
     guest.chosen(&mut tree);
     guest.aliases(&mut tree);
     guest.memory(&mut tree);
@@ -90,7 +100,7 @@ fn generate<'g>(guest: &Guest<'g, '_>, warnings: &mut Vec<Problem>) -> Tree<'g> 
     guest.timer(&mut tree);
     guest.counters(&mut tree);
     guest.gic(&mut tree);
-    guest.uart(&mut tree, UART_CLOCK_PHANDLE);
+    guest.uart(&mut tree, guest.first_phandle().saturating_add(1));
     copy::Copier::new(guest, &mut tree, warnings).devices();
     tree
 }
@@ -110,6 +120,40 @@ fn at_root<'t>(tree: &mut Tree<'t>, name: &'static str) -> NodeId {
 }
 
 impl Guest<'_, '_> {
+    /// The first phandle of the generated tree: 1, or where nodes of the board are copied one above all of the board's.
+    /// A property that refers to a node in a way that no binding tells then leads nowhere, rather than to another node.
+    fn first_phandle(&self) -> u32 {
+        let highest = if self.devices.is_empty() { 0 } else { self.tree.highest_phandle() };
+        if highest < LAST_BOARD_PHANDLE { highest.saturating_add(1) } else { 1 }
+    }
+
+    /// The node of reserved memory, made if it is not there.
+    fn reserved_memory(&self, tree: &mut Tree<'_>) -> NodeId {
+        let (address_cells, size_cells) = self.root_cells();
+        let reserved = at_root(tree, "reserved-memory");
+        tree.set_cells(reserved, "#address-cells", &[address_cells]);
+        tree.set_cells(reserved, "#size-cells", &[size_cells]);
+        tree.set(reserved, "ranges", &[][..]);
+        reserved
+    }
+
+    /// A stretch of memory in the pieces that NUMA nodes have of it, with their IDs where the board has any.
+    fn numa_pieces(&self, range: Range<Ipa>) -> Vec<(Range<Ipa>, Option<u32>)> {
+        let banks = self.tree.root().children().filter(|node| node.string("device_type") == Some("memory"));
+        let mut pieces = Vec::new();
+        for bank in banks.filter(|bank| self.not_primarys.is_some() && bank.has(NUMA_NODE)) {
+            for part in bank.reachable_registers(&mut Vec::new()) {
+                let (start, end) = (part.start().0.max(range.start().0), part.end().0.min(range.end().0));
+                let piece = end.checked_sub(start).and_then(|size| Range::<Ipa>::new(Ipa(start), size));
+                let piece = piece.filter(|piece| !piece.is_empty());
+                pieces.extend(piece.map(|piece| (piece, bank.u32(NUMA_NODE))));
+            }
+        }
+        sort_by_key(&mut pieces, |(piece, _)| piece.start().0);
+        let covered = pieces.iter().map(|(piece, _)| piece.size()).fold(0, u64::saturating_add);
+        if covered == range.size() { pieces } else { alloc::vec![(range, None)] }
+    }
+
     fn chosen(&self, tree: &mut Tree<'_>) {
         let chosen = at_root(tree, "chosen");
         if let Some(uart) = self.uart {
@@ -150,7 +194,15 @@ impl Guest<'_, '_> {
     /// system takes all that is called memory for its own use: what it may not write is a ROM (Linux's
     /// `mtd/mtd-physmap.yaml`), and what it may not execute is reserved.
     fn memory(&self, tree: &mut Tree<'_>) {
-        for (range, access) in stretches(self.memory) {
+        // A region of the board's stays reserved: in the board's own tree by its node there; in a generated one it is
+        // copied with the devices that refer to it, and is no memory otherwise.
+        let is_described = |memory: &&Memory| self.not_primarys.is_some() || !memory.kept;
+        let memory: Vec<Memory> = self.memory.iter().filter(is_described).copied().collect();
+        let stretches = stretches(&memory).into_iter();
+        let pieces = stretches.flat_map(|(range, access)| {
+            self.numa_pieces(range).into_iter().map(move |(piece, numa)| (piece, access, numa))
+        });
+        for (range, access, numa) in pieces {
             let start = range.start().0;
             let reg = self.root_reg(start, range.size());
             if !access.write {
@@ -163,12 +215,11 @@ impl Guest<'_, '_> {
             let node = tree.add_node(NodeId::ROOT, format!("memory@{start:x}"));
             tree.set_string(node, "device_type", "memory");
             tree.set_cells(node, "reg", &reg);
+            if let Some(numa) = numa {
+                tree.set_cells(node, NUMA_NODE, &[numa]);
+            }
             if !access.execute {
-                let (address_cells, size_cells) = self.root_cells();
-                let reserved = at_root(tree, "reserved-memory");
-                tree.set_cells(reserved, "#address-cells", &[address_cells]);
-                tree.set_cells(reserved, "#size-cells", &[size_cells]);
-                tree.set(reserved, "ranges", &[][..]);
+                let reserved = self.reserved_memory(tree);
                 let node = tree.add_node(reserved, format!("no-execute@{start:x}"));
                 tree.set_cells(node, "reg", &reg);
             }
@@ -242,7 +293,8 @@ impl Guest<'_, '_> {
     fn shared_counters(&self, tree: &mut Tree<'_>, interrupts: &[(IntId, Trigger)]) {
         let cpus: Vec<NodeId> =
             tree.by_path("/cpus").iter().flat_map(Node::children).map(|cpu| cpu.id()).collect();
-        let phandles: Vec<u32> = (FIRST_CPU_PHANDLE..).take(cpus.len()).collect();
+        let phandles: Vec<u32> =
+            (self.first_phandle().saturating_add(FIRST_CPU_PHANDLE)..).take(cpus.len()).collect();
         for (cpu, phandle) in cpus.into_iter().zip(&phandles) {
             tree.set_cells(cpu, "phandle", &[*phandle]);
         }
@@ -283,7 +335,7 @@ impl Guest<'_, '_> {
             .flatten()
             .collect();
         tree.set_cells(node, "reg", &reg);
-        tree.set_cells(node, "phandle", &[GIC_PHANDLE]);
+        tree.set_cells(node, "phandle", &[self.first_phandle()]);
     }
 
     /// Linux's `watchdog/arm,sbsa-gwdt.yaml`; the interrupt of the first stage is not there.

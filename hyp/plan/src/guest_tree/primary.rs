@@ -15,6 +15,7 @@ use super::{Guest, at_root, describe_psci, number, psci, uart_path};
 use crate::board::Console;
 use crate::early::ConsoleKind;
 use crate::partition::PARTITIONS;
+use crate::sorted::sort_by_key;
 use crate::tree::{Node, NodeId, Tree};
 
 /// What the firmware put into `/chosen` for the hypervisor, not for a guest.
@@ -48,6 +49,8 @@ pub(super) fn make<'g>(guest: &Guest<'g, '_>, not_primarys: &[NodeId]) -> Tree<'
     writer.detach_all(|node| node.is_compatible(PARTITIONS) && at_top(node));
     writer.detach_all(|node| node.string("device_type") == Some("memory") && at_top(node));
     writer.disable(not_primarys);
+    writer.disable(guest.without_memory);
+    guest.missing.iter().for_each(|node| writer.detach(*node));
     guest.memory(writer.tree);
     writer.cpus();
     writer.power();
@@ -227,20 +230,24 @@ impl Writer<'_, '_, '_> {
 
     /// References to what is there no more.
     fn references(&mut self) {
-        let gone = core::mem::take(&mut self.gone);
+        let mut gone = core::mem::take(&mut self.gone);
+        sort_by_key(&mut gone, |phandle| u64::from(*phandle));
         let mut stale: Vec<(NodeId, &'static str)> = Vec::new();
         let mut affine: Vec<NodeId> = Vec::new();
         for node in self.tree.nodes() {
             let refers = |name: &str, place: usize| {
-                node.cells(name).nth(place).is_some_and(|phandle| gone.contains(&phandle))
+                node.cells(name).nth(place).is_some_and(|phandle| gone.binary_search(&phandle).is_ok())
             };
+            if node.cells("memory-region").any(|phandle| gone.binary_search(&phandle).is_ok()) {
+                stale.extend([(node.id(), "memory-region"), (node.id(), "memory-region-names")]);
+            }
             if refers("msi-parent", 0) {
                 stale.push((node.id(), "msi-parent"));
             }
             if refers("msi-map", 1) {
                 stale.extend([(node.id(), "msi-map"), (node.id(), "msi-map-mask")]);
             }
-            if node.cells("interrupt-affinity").any(|phandle| gone.contains(&phandle)) {
+            if node.cells("interrupt-affinity").any(|phandle| gone.binary_search(&phandle).is_ok()) {
                 affine.push(node.id());
             }
         }
@@ -259,7 +266,7 @@ impl Writer<'_, '_, '_> {
         let cells: Vec<u32> = node.cells("interrupts").collect();
         let affine: Vec<u32> = node.cells("interrupt-affinity").collect();
         let width = cells.len().checked_div(affine.len()).unwrap_or(0).max(1);
-        let kept = |phandle: &u32| !gone.contains(phandle);
+        let kept = |phandle: &u32| gone.binary_search(phandle).is_err();
         let interrupts: Vec<u32> = cells
             .chunks(width)
             .zip(&affine)

@@ -9,6 +9,7 @@ use core::ops::Range as Bytes;
 use bulkhead_types::{CpuIndex, Hpa, Ipa, Range, align_down};
 
 use super::frames::Free;
+use super::reserved::{Missing, Reserved};
 use super::room::Room;
 use super::{Device, GuestTree, GuestUart, Inputs, Load, Memory, Partition, map};
 use crate::bundle::Bundle;
@@ -76,6 +77,10 @@ pub(super) struct Planner<'p, 'i, 'a> {
     pub(super) lent: &'p mut Vec<Range<Hpa>>,
     /// The nodes of the board's tree that the primary partition must leave alone.
     pub(super) not_primarys: &'p [NodeId],
+    /// The board's reserved memory.
+    pub(super) reserved: &'p Reserved,
+    /// What of it the primary partition does not have.
+    pub(super) missing: &'p Missing,
     pub(super) warnings: &'p mut Vec<Problem>,
 }
 
@@ -135,6 +140,11 @@ impl Planner<'_, '_, '_> {
             }
         }
         let mut room = Room::new(&memory);
+        if spec.primary {
+            // Its system takes the pools out of its memory before it looks at what lies there.
+            let pools = self.reserved.pools().filter_map(|pool| map::identical(&pool));
+            pools.for_each(|pool| room.keep_clear(pool, "a pool of /reserved-memory"));
+        }
         // Looked at even where memory is wrong, and a tree even where the kernel is, so that all is said at once.
         let placed = kernel
             .and_then(|(place, bytes)| Some((place, errors.note(self.recognise(bytes, &memory, &room))?)))
@@ -157,6 +167,8 @@ impl Planner<'_, '_, '_> {
             watchdog,
             initrd: initrd.as_ref().map(|(at, _)| *at),
             not_primarys: spec.primary.then_some(self.not_primarys),
+            missing: &self.missing.nodes,
+            without_memory: &self.missing.users,
         };
         let tree = match own_tree {
             Some((name, blob)) => blob.filter(|_| !memory.is_empty()).and_then(|(_, blob)| {
@@ -230,7 +242,7 @@ impl Planner<'_, '_, '_> {
         };
         let fits = |placed: &Placed| {
             let ranges = placed.segments.iter().map(|segment| Range::<Ipa>::new(segment.to, segment.size));
-            ranges.into_iter().all(|range| range.is_some_and(|range| room.covers(&range)))
+            ranges.into_iter().all(|range| range.is_some_and(|range| room.is_free(&range)))
         };
         let first = at(memory.first().map_or(map::MEMORY, |memory| memory.guest))?;
         if !self.spec.primary || fits(&first) {

@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 use bulkhead_types::{Hpa, Ipa, Range};
 
 use super::frames::{Better, Free};
+use super::reserved::Reserved;
 use super::{Inputs, Memory, map};
 use crate::error::{Errors, Problem, listed};
 use crate::partition::{Access, MemoryWish, Spec};
@@ -19,16 +20,23 @@ use crate::tree::{Node, Tree};
 pub(super) fn assign(
     inputs: &Inputs<'_, '_>,
     specs: &[Spec<'_>],
+    reserved: &Reserved,
     errors: &mut Errors,
 ) -> (Vec<Vec<Memory>>, Free) {
     let board = inputs.board;
-    let mut kept: Vec<Range<Hpa>> = board.reserved.iter().map(|(range, _)| *range).collect();
+    let mut kept: Vec<Range<Hpa>> = reserved.left.iter().map(|(range, _)| *range).collect();
     kept.extend(inputs.taken.iter().map(|(range, _)| *range));
+    kept.extend(reserved.given().map(|(_, memory)| memory.frames));
+    // Pools are left to a primary partition that has all the rest.
+    let mut pools = Vec::new();
+    if specs.iter().any(|spec| spec.primary && spec.memory.is_empty()) {
+        pools.extend(reserved.pools());
+    }
     let mut finder = Finder {
         inputs,
         // With one bank there is nothing to choose.
         reach: if board.memory.len() > 1 { reach(inputs.tree) } else { Hpa(0) },
-        free: Free::new(&board.memory, kept),
+        free: Free::new(&board.memory, [kept.as_slice(), &pools].concat()),
         owners: Vec::new(),
     };
     let mut found: Vec<Vec<Vec<Memory>>> =
@@ -44,11 +52,20 @@ pub(super) fn assign(
     let mut assigned: Vec<Vec<Memory>> = found.iter().map(|found| found.concat()).collect();
     let rest = specs.iter().zip(&mut assigned).find(|(spec, _)| spec.primary && spec.memory.is_empty());
     if let Some((spec, memory)) = rest {
+        if !pools.is_empty() {
+            kept.extend(finder.owners.iter().map(|(range, _)| *range));
+            finder.free = Free::new(&board.memory, kept);
+        }
         let frames = finder.free.take_everything().into_iter();
         *memory = frames.map(|frames| Memory::new(Ipa(frames.start().0), frames, Access::ALL)).collect();
         if memory.is_empty() {
             let rule = "the other partitions have all memory, and nothing is left for the primary one";
             errors.push(Problem::new(spec.path.clone(), rule).property("memory"));
+        }
+    }
+    for (owner, region) in reserved.given() {
+        if let Some(memory) = assigned.get_mut(owner) {
+            memory.push(region);
         }
     }
     (assigned, finder.free)

@@ -8,6 +8,7 @@ mod frames;
 mod in_place;
 mod map;
 mod memory;
+mod reserved;
 mod room;
 mod watchdog;
 
@@ -50,6 +51,8 @@ pub struct Plan {
     pub idle_cpus: Vec<CpuIndex>,
     /// Memory that nobody has.
     pub free: Vec<Range<Hpa>>,
+    /// Reserved memory that stays unmapped for every guest, and what it is (a path, or "memory reservation block").
+    pub reserved: Vec<(Range<Hpa>, String)>,
     /// What the hypervisor does about itself.
     pub policy: Policy,
     /// What is legal but odd.
@@ -102,11 +105,13 @@ pub struct Memory {
     pub access: Access,
     /// Whether the frames are pages of an image in the bundle, which nobody may write to: see docs/binding.md.
     pub in_place: bool,
+    /// Whether it is a region of the board's `/reserved-memory`: it is never zeroed, nor is anything loaded there.
+    pub kept: bool,
 }
 
 impl Memory {
     pub(crate) fn new(guest: Ipa, frames: Range<Hpa>, access: Access) -> Self {
-        Self { guest, frames, access, in_place: false }
+        Self { guest, frames, access, in_place: false, kept: false }
     }
 
     /// All of it, where the guest sees it.
@@ -177,11 +182,17 @@ impl Plan {
         let specs = partition::read(parent, &mut errors);
         let policy = partition::policy(parent);
         let (cpus, idle_cpus) = cpus::assign(inputs.board, &specs, &mut errors);
-        let (memory, mut free) = memory::assign(inputs, &specs, &mut errors);
+        let reserved = reserved::Reserved::new(inputs, &specs);
+        let (memory, mut free) = memory::assign(inputs, &specs, &reserved, &mut errors);
         let mut warnings = Vec::new();
         watchdog::check(inputs, parent, &policy, &mut errors);
-        let devices = devices::assign(inputs, &specs, &cpus, &policy, &mut errors, &mut warnings);
+        let devices = devices::assign(inputs, &specs, &cpus, &memory, &policy, &mut errors, &mut warnings);
         devices::check_reach(inputs.tree, &specs, &memory, &devices.owned, &mut errors, &mut warnings);
+
+        let primary = specs.iter().zip(&memory).enumerate().find(|(_, (spec, _))| spec.primary);
+        let missing =
+            primary.map(|(number, (_, memory))| reserved.missing(inputs.tree, number, memory, &mut warnings));
+        let missing = missing.unwrap_or_else(reserved::Missing::none);
 
         let mut images = contents::Images::new(inputs.bundle);
         let mut lent = Vec::new();
@@ -194,6 +205,8 @@ impl Plan {
                 free: &mut free,
                 lent: &mut lent,
                 not_primarys: &devices.not_primarys,
+                reserved: &reserved,
+                missing: &missing,
                 warnings: &mut warnings,
             };
             if let Some(partition) = errors.note_all(planner.partition(cpus, memory, owned)) {
@@ -206,7 +219,14 @@ impl Plan {
             let idle: Vec<&str> = cpus.map(|cpu| cpu.path.as_str()).collect();
             warnings.push(Problem::new(parent.path(), format!("no partition has {}", listed(&idle))));
         }
-        errors.or(Self { partitions, idle_cpus, free: free.ranges().to_vec(), policy, warnings })
+        errors.or(Self {
+            partitions,
+            idle_cpus,
+            free: free.ranges().to_vec(),
+            reserved: reserved.left,
+            policy,
+            warnings,
+        })
     }
 }
 

@@ -36,7 +36,8 @@ pub(super) struct Room {
 
 impl Room {
     pub(super) fn new(memory: &[Memory]) -> Self {
-        Self { memory: stretches(memory), used: Vec::new() }
+        let ordinary: Vec<Memory> = memory.iter().filter(|memory| !memory.kept).copied().collect();
+        Self { memory: stretches(&ordinary), used: Vec::new() }
     }
 
     /// The memory range around an address.
@@ -54,9 +55,20 @@ impl Room {
         self.memory.iter().any(|(range, _)| range.covers(wanted))
     }
 
-    /// Where memory starts, range by range.
+    /// Whether a range lies in memory, with nothing in it.
+    pub(super) fn is_free(&self, wanted: &Range<Ipa>) -> bool {
+        self.covers(wanted) && !self.used.iter().any(|(used, _)| used.overlaps(wanted))
+    }
+
+    /// Keeps a range clear, be it memory or not.
+    pub(super) fn keep_clear(&mut self, range: Range<Ipa>, what: &str) {
+        self.used.push((range, what.into()));
+    }
+
+    /// Where free memory may start: range by range, and behind what lies there.
     pub(super) fn starts(&self) -> impl Iterator<Item = Ipa> {
-        self.memory.iter().map(|(range, _)| range.start())
+        let memory = self.memory.iter().map(|(range, _)| range.start());
+        memory.chain(self.used.iter().map(|(range, _)| range.end()))
     }
 
     /// Puts something somewhere. An error is the rule that this breaks.
@@ -122,6 +134,7 @@ mod tests {
             frames: Range::<Hpa>::new(Hpa(start), size).unwrap(),
             access,
             in_place: false,
+            kept: false,
         }
     }
 

@@ -54,6 +54,26 @@ pub fn board(gic: u32) -> Vec<u8> {
     overlay(&std::fs::read_to_string(source).expect("the board is there"))
 }
 
+/// QEMU's board with a GICv3 and edits to its source.
+pub fn edited_board(edits: &[(&str, &str)]) -> Vec<u8> {
+    let source = root().join("hyp/plan/tests/boards/qemu-virt-gicv3.dts");
+    let mut source = std::fs::read_to_string(source).unwrap();
+    for (from, to) in edits {
+        assert!(source.contains(from), "{from}");
+        source = source.replacen(from, to, 1);
+    }
+    overlay(&source)
+}
+
+/// The source of one node of a board's root, with its braces.
+pub fn node_source(board: &str, name: &str) -> String {
+    let source = root().join(format!("hyp/plan/tests/boards/{board}.dts"));
+    let source = std::fs::read_to_string(source).unwrap();
+    let start = source.find(&format!("\t{name} {{\n")).expect("the node is there");
+    let end = source[start..].find("\n\t};").expect("it ends");
+    source[start..start + end].to_owned() + "\n\t};"
+}
+
 /// A kernel as Linux's header describes it: 40 MiB of memory, less in the file.
 pub fn linux_image() -> Vec<u8> {
     let mut image = vec![0; 3 << 20];
@@ -255,7 +275,7 @@ pub fn assert_disjoint(planned: &Planned) {
 pub fn assert_disjoint_beside(planned: &Planned, taken: &[(Range<Hpa>, &str)]) {
     let (board, plan) = (&planned.board, &planned.plan);
     let mut frames: Vec<Range<Hpa>> = taken.iter().map(|(range, _)| *range).collect();
-    frames.extend(board.reserved.iter().map(|(range, _)| *range));
+    frames.extend(plan.reserved.iter().map(|(range, _)| *range));
     let mut cpus = std::collections::HashSet::new();
     let mut pages: Vec<Range<Hpa>> = board.gic.registers();
     pages.extend(board.console.as_ref().map(|console| console.registers.page_aligned()));

@@ -11,13 +11,13 @@ use alloc::vec::Vec;
 
 use bulkhead_types::{CpuIndex, Hpa, IntId, Range, Trigger};
 
-use super::Inputs;
+use super::{Inputs, Memory};
 pub(super) use reach::check as check_reach;
 
 use crate::board::Board;
 use crate::early::POWER_MANAGER;
 use crate::error::{Errors, Problem, nearest};
-use crate::interrupts::interrupts;
+use crate::interrupts::{interrupts, understood_interrupts};
 use crate::partition::{ADDRESS_BITS, Policy, Spec, WATCHDOG};
 use crate::sorted::Map;
 use crate::tree::{Node, NodeId, Tree};
@@ -77,6 +77,7 @@ pub(super) fn assign(
     inputs: &Inputs<'_, '_>,
     specs: &[Spec<'_>],
     cpus: &[Vec<CpuIndex>],
+    memory: &[Vec<Memory>],
     policy: &Policy,
     errors: &mut Errors,
     warnings: &mut Vec<Problem>,
@@ -89,12 +90,12 @@ pub(super) fn assign(
         warn_of_disabled(tree, specs, &owned, warnings);
     }
     let mut not_primarys = Vec::new();
-    let primary = specs.iter().zip(cpus).enumerate().find(|(_, (spec, _))| spec.primary);
-    if let Some((number, (spec, cpus))) = primary {
+    let primary = specs.iter().zip(cpus).zip(memory).enumerate().find(|(_, ((spec, _), _))| spec.primary);
+    if let Some((number, ((spec, cpus), memory))) = primary {
         if board.psci.is_none() {
             hypervisors.extend(power_manager(tree));
         }
-        let rest = rest::Rest::of(inputs, spec, cpus, &hypervisors, &owned, warnings);
+        let rest = rest::Rest::of(inputs, spec, cpus, memory, &hypervisors, &owned, warnings);
         not_primarys = rest.left_alone;
         if let Some(devices) = owned.get_mut(number) {
             *devices = rest.devices;
@@ -246,7 +247,18 @@ fn claim(
             )));
         }
     }
-    let interrupts = interrupts(node)?;
+    let mut interrupts = interrupts(node)?;
+    // Nodes inside a device may have interrupts of their own.
+    let mut pending: Vec<Node<'_, '_>> = node.children().filter(Node::is_available).collect();
+    while let Some(inner) = pending.pop() {
+        let shared = understood_interrupts(inner).into_iter().filter(|(id, _)| !id.is_private());
+        for interrupt in shared {
+            if !interrupts.contains(&interrupt) {
+                interrupts.push(interrupt);
+            }
+        }
+        pending.extend(inner.children().filter(Node::is_available));
+    }
     if let Some((id, _)) = interrupts.iter().find(|(id, _)| id.is_private()) {
         return Err(refused(format!("its interrupt {id} is private to each CPU and cannot be given away")));
     }

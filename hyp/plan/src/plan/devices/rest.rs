@@ -15,7 +15,8 @@ use crate::board::Board;
 use crate::error::{Problem, listed};
 use crate::interrupts::{interrupts_at_gic, mapped_interrupts, understood_interrupts};
 use crate::partition::{ADDRESS_BITS, PARTITIONS, Spec};
-use crate::plan::Inputs;
+use crate::plan::reserved::has;
+use crate::plan::{Inputs, Memory};
 use crate::sorted::Map;
 use crate::tree::{Node, NodeId, Tree};
 
@@ -39,6 +40,7 @@ impl Rest {
         inputs: &Inputs<'_, '_>,
         spec: &Spec<'_>,
         cpus: &[CpuIndex],
+        memory: &[Memory],
         hypervisors: &[NodeId],
         owned: &[Vec<Device>],
         warnings: &mut Vec<Problem>,
@@ -61,7 +63,7 @@ impl Rest {
                 rest.left_alone.push(node.id());
                 continue;
             }
-            match device(node, board, cpus, &taken, &mut unread) {
+            match device(node, board, cpus, memory, &taken, &mut unread) {
                 Ok(device) => rest.devices.extend(device),
                 Err(why) => {
                     let rule = format!("the partition does not get {}: {why}", node.path());
@@ -160,6 +162,7 @@ fn device(
     node: Node<'_, '_>,
     board: &Board,
     cpus: &[CpuIndex],
+    memory: &[Memory],
     taken: &Taken,
     unread: &mut Unread,
 ) -> Result<Option<Device>, alloc::string::String> {
@@ -175,9 +178,11 @@ fn device(
         if range.end().0 > 1 << ADDRESS_BITS {
             return Err(format!("its registers ({range}) lie above 1 TiB, where no guest reaches them"));
         }
-        // A frame buffer, say: that memory is given away as memory.
         if !board.memory.iter().any(|bank| bank.overlaps(&range)) {
             registers.push(range);
+        } else if !has(memory, &range) {
+            // A frame buffer, say: that memory is given away as memory.
+            return Err(format!("its registers ({range}) lie in RAM that the partition does not have"));
         }
     }
     let mut elsewhere = Vec::new();
