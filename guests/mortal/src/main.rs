@@ -8,6 +8,8 @@
 //! - `watchdog`: pets its watchdog three times and then no more; `spin`: never again does anything
 //! - `wrong`: reads a register that no CPU has a thousand times, and powers off
 //! - `flood`: prints numbered lines without end, as fast as it can; `ask`: with a question to the terminal in each
+//!
+//! With `read=ADDRESS`, hexadecimal, it prints the doubleword there first.
 
 #![no_std]
 #![no_main]
@@ -34,6 +36,12 @@ fn main(machine: &'static Machine) {
     let line = chosen.and_then(|chosen| chosen.property("bootargs"));
     let line = line.and_then(|line| line.value_as::<&str>().ok()).unwrap_or_default();
     let manner = line.split_ascii_whitespace().find_map(|word| word.strip_prefix("die=")).unwrap_or("off");
+    let address = line.split_ascii_whitespace().find_map(|word| word.strip_prefix("read=0x"));
+    if let Some(address) = address.and_then(|digits| usize::from_str_radix(digits, 16).ok()) {
+        // SAFETY: whoever starts this guest names an aligned address in its memory, which nothing else uses.
+        let found = unsafe { core::ptr::with_exposed_provenance::<u64>(address).read_volatile() };
+        println!("mortal: {address:#x} has {found:#x}");
+    }
     println!("mortal: {manner}");
     match manner {
         "reset" => call(SYSTEM_RESET, 0),

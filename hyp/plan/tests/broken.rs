@@ -200,6 +200,7 @@ fn configurations() -> Vec<(&'static str, String)> {
         ("an unknown property", with("kernal", "kernal = \"linux\";")),
         ("an unknown property unlike any", with("colour", "colour = \"red\";")),
         ("the hypervisor's property in a partition", with("w", "watchdog-timeout-sec = <10>;")),
+        ("zeroing neither on nor off", with("zero-at-boot", "zero-at-boot = \"yes\";")),
         ("an unknown console", with("console", "console = \"uatr\";")),
         ("a console of no known kind", with("console", "console = \"virtio\";")),
         ("an unknown restart", with("restart", "restart = \"on-crahs\";")),

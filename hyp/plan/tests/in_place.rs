@@ -54,6 +54,18 @@ fn copied(partition: &Partition) -> usize {
 }
 
 #[test]
+fn memory_is_zeroed_at_boot_unless_the_partition_says_otherwise() {
+    for (property, expected) in
+        [("", true), ("zero-at-boot = \"on\";", true), ("zero-at-boot = \"off\";", false)]
+    {
+        let planned = plan(&(partition(0, 0x3000, property) + &partition(1, 0x3000, "")), Some(BUNDLE));
+        let zeroed: Vec<bool> =
+            planned.plan.partitions.iter().map(|partition| partition.zero_at_boot).collect();
+        assert_eq!(zeroed, [expected, true], "{property}");
+    }
+}
+
+#[test]
 fn whole_pages_that_fill_read_only_memory_are_not_copied() {
     let planned = plan(&partition(0, 0x3000, ""), Some(BUNDLE));
     let [partition] = planned.plan.partitions.as_slice() else { panic!("one partition") };

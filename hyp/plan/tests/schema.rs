@@ -115,6 +115,7 @@ fn every_example_passes_and_every_mistake_does_not() {
     overlays.push(("a watchdog".into(), one(GOOD).replacen("a {", "watchdog-timeout-sec = <15>; a {", 1)));
     overlays.push(("memory".into(), memory("reg = <0 0x50000000 0 0x1000>; read-only; no-execute;")));
     let accepting = one(GOOD).replacen("a {", "accept-errata = \"832075\", \"1508412\"; a {", 1);
+    overlays.push(("memory as it was".into(), one(&format!("{GOOD} zero-at-boot = \"off\";"))));
     overlays.push(("accepted errata".into(), accepting));
     let good = overlays.len();
     for (what, source) in [
@@ -125,6 +126,7 @@ fn every_example_passes_and_every_mistake_does_not() {
         ("no memory", one("cpus = <0>; kernel = \"k\";")),
         ("an unknown property", one(&format!("{GOOD} colour = \"red\";"))),
         ("a console of another kind", one(&format!("{GOOD} console = \"vga\";"))),
+        ("zeroing neither on nor off", one(&format!("{GOOD} zero-at-boot = \"yes\";"))),
         ("an unknown restart", one(&format!("{GOOD} restart = \"maybe\";"))),
         ("a flag with a value", one(&format!("{GOOD} identity-mapped = <1>;"))),
         ("an entry of three cells", one(&format!("{GOOD} entry = <0 0 0>;"))),

@@ -66,6 +66,7 @@ fn partition(partition: &Partition) -> Value {
         "restart_limit": partition.restart.limit,
         "restart_delay_ms": partition.restart.delay_ms,
         "watchdog": partition.watchdog.map(|at| at.to_string()),
+        "zero_at_boot": partition.zero_at_boot,
     })
 }
 

@@ -77,6 +77,11 @@ pub fn text(view: &View<'_>) -> String {
     text += &table.text();
     let copies = view.plan.partitions.iter().map(|of| format!("{} {}", of.name, size(copied(of))));
     let _ = writeln!(text, "\ncopied at each start: {}", copies.collect::<Vec<_>>().join(", "));
+    let kept = view.plan.partitions.iter().filter(|of| !of.zero_at_boot).map(|of| of.name.as_str());
+    let kept = kept.collect::<Vec<_>>().join(", ");
+    if !kept.is_empty() {
+        let _ = writeln!(text, "not zeroed at the first start: {kept}");
+    }
 
     let mut rest = Table::new(&["physical memory", "size", "what"]);
     for (range, owner) in view.memory() {

@@ -9,8 +9,9 @@ use crate::board::{Board, Fault, State};
 use crate::console::HYPERVISOR;
 use crate::machine::{ESCAPE, Failure, Machine, Message};
 use crate::qemu::{self, Gic};
-use crate::stats;
+use crate::{build, pack, stats};
 use anyhow::{Context, Result, ensure};
+use std::fs;
 use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::Duration;
@@ -23,6 +24,7 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "no-start-without-every-cpu", run: without_a_cpu },
     Scenario { name: "warnings-and-watchdog", run: warnings_and_watchdog },
     Scenario { name: "100-restarts", run: |lab| restarts(lab, 100) },
+    Scenario { name: "zero-at-boot", run: zero_at_boot },
 ];
 
 /// Those that take long.
@@ -127,6 +129,36 @@ fn restarts(lab: &mut Lab, times: usize) -> Result<()> {
     ensure!(lives == times + 1, "{lives} lives");
     witness_lost_nothing(&mut machine)?;
     finish_with_stopped(&mut machine)
+}
+
+/// What was in memory before the hypervisor shows in a partition only where the configuration says so, and there only once.
+fn zero_at_boot(lab: &mut Lab) -> Result<()> {
+    const PLACE: u64 = 0x6018_0000;
+    const LEFT: u64 = 0x1122_3344_5566_7788;
+    let left = format!("loader,addr={PLACE:#x},data={LEFT:#x},data-len=8");
+    lab.board.extra.extend(["-device".into(), left.into()]);
+    let mortal = fs::read(build::guest(lab.project(), "mortal", false)?)?;
+    for (property, found) in
+        [("", [0, 0]), ("zero-at-boot = \"on\";", [0, 0]), ("zero-at-boot = \"off\";", [LEFT, 0])]
+    {
+        let guest = self::mortal("mortal", 0, &format!("reset read={PLACE:#x}"), property);
+        let source = overlay(&[guest])
+            .replace("memory = <0x0 0x200000>;", "identity-mapped; memory = <0x0 0x60000000  0x0 0x200000>;");
+        let config = lab.file("config.dtso", source.as_bytes())?;
+        let bundle = pack::with_images(&config, &[("mortal", &mortal)])?;
+        let mut machine = lab.boot_bundle(Some(&bundle))?;
+        // A restart follows at once, then a slower one: two lines come in any case.
+        let line = format!("^mortal: {PLACE:#x} has (0x[0-9a-f]+)");
+        wait(&mut machine, HYPERVISOR, "^mortal: restarts", 30)?;
+        machine.forget(HYPERVISOR);
+        wait(&mut machine, HYPERVISOR, "^mortal: restarts", 30)?;
+        let line = regex::Regex::new(&line)?;
+        let lines = machine.said("mortal").lines();
+        let said: Vec<String> =
+            lines.iter().filter_map(|said| Some(line.captures(&said.text)?[1].into())).take(2).collect();
+        ensure!(said == found.map(|word: u64| format!("{word:#x}")), "{property}: {said:?}");
+    }
+    Ok(())
 }
 
 /// Presses a key of the monitor's, and waits for its answer.

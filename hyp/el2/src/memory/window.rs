@@ -11,8 +11,8 @@
 //! attributes).
 
 use super::{TABLES, TablePages};
-use crate::cpu;
 use crate::registers::dsb_sy;
+use crate::{cpu, read_register};
 use alloc::vec::Vec;
 use bulkhead_el2::tables::maintenance::{Step, close, open, publish};
 use bulkhead_el2::tables::{MapError, stage1};
@@ -105,6 +105,19 @@ impl Window {
         // SAFETY: mapped read-write by `open`, aligned and large enough, as was just checked.
         unsafe { core::ptr::with_exposed_provenance_mut::<u64>(self.base as usize).write_volatile(word) };
         Some(())
+    }
+
+    /// Fills it with zeros.
+    pub fn zero(&mut self) {
+        // DCZID_EL0.BS, in words, log2; EL2 may always use it (Arm ARM, D24.2.32 and C5.3.9, DC ZVA).
+        let block = 4_u64 << (read_register!("dczid_el0") & 0xf);
+        if !self.base.is_multiple_of(block) || !self.size.is_multiple_of(block) {
+            return self.bytes().fill(0);
+        }
+        for at in (self.base..self.base.saturating_add(self.size)).step_by(block as usize) {
+            // SAFETY: mapped read-write by `open` as Normal memory, all of the block; the slice of `bytes` is none now.
+            unsafe { core::arch::asm!("dc zva, {}", in(reg) at, options(nostack, preserves_flags)) };
+        }
     }
 
     /// The bytes shown.

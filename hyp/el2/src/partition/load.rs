@@ -10,18 +10,20 @@ use bulkhead_plan::plan::Memory;
 use bulkhead_types::{Hpa, Ipa, Range};
 
 /// Puts images and tree in place. A partition that ran before finds its memory zeroed, with no stale line
-/// left in the caches that could come back over it. At the first start only what an ELF file has no bytes
-/// for is zeroed: the rest is as the firmware left it.
+/// left in the caches that could come back over it; so does one that starts for the first time, unless its
+/// configuration leaves it what the firmware did, but for what an ELF file has no bytes for.
 pub fn load(partition: &Partition, system: &System, restarted: bool) {
-    if restarted {
-        for memory in own_memory(partition).filter(|memory| !memory.kept) {
-            through_windows(memory.frames, &mut Source::Zeros);
-        }
-    } else {
+    if !restarted {
         // A guest without caches reads what is in memory, and firmware may have left the bundle in a cache.
         for memory in partition.plan.memory.iter().filter(|memory| memory.in_place) {
             memory::clean(memory.frames.start().0, memory.frames.size());
         }
+    }
+    if restarted || partition.plan.zero_at_boot {
+        for memory in own_memory(partition).filter(|memory| !memory.kept) {
+            through_windows(memory.frames, &mut Source::Zeros);
+        }
+    } else {
         for range in &partition.plan.zeros {
             write(partition, range.start(), range.size(), Source::Zeros);
         }
@@ -48,17 +50,18 @@ enum Source<'s> {
 }
 
 impl Source<'_> {
-    /// Fills `bytes` with what comes next.
-    fn fill(&mut self, bytes: &mut [u8]) {
+    /// Fills the window with what comes next.
+    fn fill(&mut self, window: &mut Window) {
         match self {
-            Self::Zeros => bytes.fill(0),
+            Self::Zeros => window.zero(),
             Self::Bytes(rest) => {
+                let bytes = window.bytes();
                 if let Some((now, later)) = rest.split_at_checked(bytes.len()) {
                     bytes.copy_from_slice(now);
                     *rest = later;
                 }
             }
-            Self::Random(pool) => pool.fill(bytes),
+            Self::Random(pool) => pool.fill(window.bytes()),
         }
     }
 }
@@ -100,7 +103,7 @@ fn through_windows(frames: Range<Hpa>, source: &mut Source<'_>) {
         // SAFETY: the frames are the partition's, whose vCPUs have all left or not started, and whoever
         // loads it is alone with it; the window before was closed at the end of the last round.
         let Some(mut window) = (unsafe { Window::open(rest) }) else { return };
-        source.fill(window.bytes());
+        source.fill(&mut window);
         let done = window.bytes().len() as u64;
         drop(window);
         rest = rest.split_at(done).1;

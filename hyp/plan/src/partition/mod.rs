@@ -143,4 +143,6 @@ pub struct Spec<'t> {
     pub restart: RestartPolicy,
     /// Whether it has a watchdog.
     pub watchdog: bool,
+    /// Whether memory that no image fills is zeroed at the first start as well.
+    pub zero_at_boot: bool,
 }

@@ -68,6 +68,7 @@ pub(super) const PARTITION: Table = &[
     ("restart-limit", Number),
     ("restart-delay-ms", Number),
     ("watchdog", Flag),
+    ("zero-at-boot", OneOf(&["on", "off"])),
 ];
 
 /// Of a memory node inside a partition.

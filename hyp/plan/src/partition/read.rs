@@ -178,6 +178,7 @@ fn spec<'t>(node: Node<'t, '_>, parent: Node<'_, '_>, errors: &mut Errors) -> Sp
             delay_ms: node.u32("restart-delay-ms").unwrap_or(RESTART_DELAY_MS),
         },
         watchdog: node.has("watchdog"),
+        zero_at_boot: node.string("zero-at-boot") != Some("off"),
     }
 }
 

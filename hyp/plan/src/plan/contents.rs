@@ -200,6 +200,7 @@ impl Planner<'_, '_, '_> {
             interrupt_controller: gic,
             uart,
             restart: spec.restart,
+            zero_at_boot: spec.zero_at_boot,
             watchdog,
             empty_transports: map::transports(spec.identity_mapped),
             identity_mapped: spec.identity_mapped,

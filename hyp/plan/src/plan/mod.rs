@@ -66,13 +66,13 @@ pub struct Partition {
     pub name: String,
     /// The physical CPU of each vCPU.
     pub cpus: Vec<CpuIndex>,
-    /// Its memory. At a restart all that no load fills is zero.
+    /// Its memory. At a restart all that no load fills is zero; [`zero_at_boot`](Self::zero_at_boot) has the first start.
     pub memory: Vec<Memory>,
     /// The devices that it owns.
     pub devices: Vec<Device>,
     /// Images to copy before each start.
     pub loads: Vec<Load>,
-    /// What of its memory an ELF file wants to be zero at the first start as well.
+    /// What of its memory an ELF file wants to be zero at the first start, whatever the configuration says.
     pub zeros: Vec<Range<Ipa>>,
     /// Where its first vCPU starts, with the address of the tree in x0.
     pub entry: Ipa,
@@ -86,6 +86,8 @@ pub struct Partition {
     pub restart: RestartPolicy,
     /// The control frame of its watchdog, if it has one; the refresh frame is the page behind it.
     pub watchdog: Option<Ipa>,
+    /// Whether memory that no image fills is zeroed at the first start as well.
+    pub zero_at_boot: bool,
     /// Where it sees virtio transports without a device, but for the pages that memory or a device takes.
     pub empty_transports: Option<Range<Ipa>>,
     /// Whether guest addresses are physical addresses.
