@@ -61,7 +61,7 @@ pub fn configure(tables: u64, wide_vmid: bool, input_bits: u32, mpidr: Mpidr) {
     // SAFETY: these registers control EL1 and EL0, which do not run now, and what traps from there to
     // EL2; the code at EL2 depends on none of them.
     unsafe {
-        write_register!("hcr_el2", configuration::HCR_EL2);
+        write_hypervisor_control(configuration::HCR_EL2);
         write_register!("vtcr_el2", translation_control(input_bits, wide_vmid));
         write_register!("vttbr_el2", tables);
         write_register!("vpidr_el2", read_register!("midr_el1"));
@@ -134,7 +134,7 @@ pub fn reset() {
     // SP_EL0 aside, and those only to report a fault of its own.
     unsafe {
         // Without VSE: a virtual SError that the former life did not take is not the new one's.
-        write_register!("hcr_el2", configuration::HCR_EL2);
+        write_hypervisor_control(configuration::HCR_EL2);
         if features.ras {
             // VSESR_EL2 and VDISR_EL2: what a virtual SError tells, and what DISR_EL1 reads as.
             clear!("s3_4_c5_c2_3" "s3_4_c12_c1_1");
@@ -210,6 +210,17 @@ pub fn reset_timers(offset: u64) {
     dsb_sy();
 }
 
+/// Writes HCR_EL2, between barriers: on AmpereOne AC04 a translation that is under way may go wrong otherwise (AC04_CPU_23).
+///
+/// # Safety
+/// As for the bits of HCR_EL2 that change.
+unsafe fn write_hypervisor_control(value: u64) {
+    dsb_sy();
+    // SAFETY: the caller's promise.
+    unsafe { write_register!("hcr_el2", value) };
+    isb();
+}
+
 /// Makes a virtual SError pending, as a board's error signal would be, with the syndrome of the physical one.
 pub fn inject_error(esr: u64) {
     // SAFETY: HCR_EL2.VSE and VSESR_EL2 (IDS and ISS, bits 24:0) concern the guest alone.
@@ -217,7 +228,7 @@ pub fn inject_error(esr: u64) {
         if Features::read().ras {
             write_register!("s3_4_c5_c2_3", esr & 0x1ff_ffff);
         }
-        write_register!("hcr_el2", configuration::HCR_EL2 | VSE);
+        write_hypervisor_control(configuration::HCR_EL2 | VSE);
     }
 }
 

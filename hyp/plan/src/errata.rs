@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Errata of cores that concern a hypervisor: which cores have them, and what is done.
 //!
-//! Revisions are those that Linux (`arch/arm64/kernel/cpu_errata.c`, `Documentation/arch/arm64/silicon-errata.rst`) and
-//! TF-A (`lib/cpus/aarch64`) give from Arm's errata notices. `docs/errata.md` describes each row.
+//! Revisions are those that Linux (`arch/arm64/kernel/cpu_errata.c`, `arch/arm64/kernel/cpufeature.c`,
+//! `Documentation/arch/arm64/silicon-errata.rst`) gives from the vendors' notices. `docs/errata.md` describes each row.
 
 /// The property of the node of all partitions that accepts errata which are refused otherwise.
 pub(crate) const ACCEPT: &str = "accept-errata";
@@ -17,9 +17,10 @@ pub struct Core {
 }
 
 impl Core {
-    /// Implementer and part number, as bits of MIDR_EL1.
+    /// Implementer and part number, as bits of MIDR_EL1. Of Qualcomm's first Kryo the part number's low eight bits vary.
     const fn model(self) -> u64 {
-        self.midr & 0xff00_fff0
+        let model = self.midr & 0xff00_fff0;
+        if model & 0xff00_f000 == KRYO { KRYO } else { model }
     }
 
     /// Variant and revision: 0xMN is rMpN.
@@ -85,18 +86,40 @@ const A73: u64 = 0x4100_d090;
 const A76: u64 = 0x4100_d0b0;
 const N1: u64 = 0x4100_d0c0;
 const A77: u64 = 0x4100_d0d0;
+const V1: u64 = 0x4100_d400;
+const A78: u64 = 0x4100_d410;
+const X1: u64 = 0x4100_d440;
 const A510: u64 = 0x4100_d460;
 const A710: u64 = 0x4100_d470;
 const X2: u64 = 0x4100_d480;
 const N2: u64 = 0x4100_d490;
+const A78C: u64 = 0x4100_d4b0;
+const X1C: u64 = 0x4100_d4c0;
 const A715: u64 = 0x4100_d4d0;
+const X3: u64 = 0x4100_d4e0;
+const V2: u64 = 0x4100_d4f0;
 const A520: u64 = 0x4100_d800;
+const A720: u64 = 0x4100_d810;
+const X4: u64 = 0x4100_d820;
+const V3: u64 = 0x4100_d840;
+const X925: u64 = 0x4100_d850;
+const A725: u64 = 0x4100_d870;
+const N3: u64 = 0x4100_d8e0;
 const THUNDERX: u64 = 0x4300_0a10;
 const THUNDERX_81: u64 = 0x4300_0a20;
 const THUNDERX_83: u64 = 0x4300_0a30;
 const THUNDERX2: u64 = 0x4300_0af0;
+const CARMEL: u64 = 0x4e00_0040;
+const ORYON_X1: u64 = 0x5100_0010;
+const KRYO: u64 = 0x5100_2000;
 const FALKOR_V1: u64 = 0x5100_8000;
+const KRYO_2XX_SILVER: u64 = 0x5100_8010;
+const KRYO_4XX_GOLD: u64 = 0x5100_8040;
+const KRYO_4XX_SILVER: u64 = 0x5100_8050;
+const FALKOR: u64 = 0x5100_c000;
 const BRAHMA_B53: u64 = 0x4200_1000;
+const AMPERE_1: u64 = 0xc000_ac30;
+const AMPERE_1A: u64 = 0xc000_ac40;
 
 /// The names of the cores.
 const MODELS: &[(&str, u64)] = &[
@@ -114,12 +137,34 @@ const MODELS: &[(&str, u64)] = &[
     ("Cortex-X2", X2),
     ("Neoverse-N2", N2),
     ("Cortex-A715", A715),
+    ("Cortex-A720", A720),
+    ("Cortex-A725", A725),
+    ("Cortex-A78", A78),
+    ("Cortex-A78C", A78C),
+    ("Cortex-X1", X1),
+    ("Cortex-X1C", X1C),
+    ("Cortex-X3", X3),
+    ("Cortex-X4", X4),
+    ("Cortex-X925", X925),
+    ("Neoverse-N3", N3),
+    ("Neoverse-V1", V1),
+    ("Neoverse-V2", V2),
+    ("Neoverse-V3", V3),
     ("ThunderX", THUNDERX),
     ("ThunderX 81xx", THUNDERX_81),
     ("ThunderX 83xx", THUNDERX_83),
     ("ThunderX2", THUNDERX2),
+    ("Carmel", CARMEL),
+    ("Kryo", KRYO),
+    ("Kryo 2xx Silver", KRYO_2XX_SILVER),
+    ("Kryo 4xx Gold", KRYO_4XX_GOLD),
+    ("Kryo 4xx Silver", KRYO_4XX_SILVER),
     ("Falkor v1", FALKOR_V1),
+    ("Falkor", FALKOR),
+    ("Oryon X1", ORYON_X1),
     ("Brahma-B53", BRAHMA_B53),
+    ("AmpereOne", AMPERE_1),
+    ("AmpereOne AC04", AMPERE_1A),
 ];
 
 const ALL: (u8, u8) = (0, 0xff);
@@ -129,6 +174,9 @@ const TWICE: &str = "EL2 invalidates its translations twice";
 const ONE_VCPU: &str =
     "a CPU has one partition's tables for ever, and forgets its translations before each start";
 const HIDDEN: &str = "guests have no trace or statistical profiling";
+const ACKNOWLEDGED: &str = "an interrupt may be acknowledged wrongly (ICC_IAR1_EL1)";
+const NO_UPDATES: &str = "EL2 does not let hardware manage the access flag and the dirty state";
+const MMU_STAYS_ON: &str = "EL2 never turns its translation off";
 const CLEAN: &str = "EL2 cleans data caches with DC CIVAC alone";
 
 /// A row of the table.
@@ -148,12 +196,7 @@ pub const ERRATA: &[Erratum] = &[
     row("1530924", A53, ALL, Handled(ONE_VCPU)),
     row("843419", BRAHMA_B53, (0, 0), Handled(IMAGE)),
     row("845719", BRAHMA_B53, (0, 0), NotReached(OWN_CODE)),
-    row(
-        "1024718",
-        A55,
-        (0, 0x10),
-        NotReached("EL2 does not let hardware manage the access flag (TCR_EL2.HA)"),
-    ),
+    row("1024718", A55, ALL, NotReached(NO_UPDATES)),
     row("1530923", A55, (0, 0x20), Handled(ONE_VCPU)),
     row("2441007", A55, ALL, Handled(TWICE)),
     row(
@@ -167,7 +210,7 @@ pub const ERRATA: &[Erratum] = &[
     row("834220", A57, (0, 0x12), Warn("a guest's own translation fault may be reported as one of stage 2")),
     row("852523", A57, ALL, NotReached("guests have no AArch32 at EL1")),
     row("1319537", A57, ALL, Handled(ONE_VCPU)),
-    row("1742098", A57, ALL, NotReached(OWN_CODE)),
+    row("1742098", A57, (0x01, 0xff), NotReached(OWN_CODE)),
     row("853709", A72, (0, 0x03), NotReached("guests have no AArch32 at EL1")),
     row("1319367", A72, ALL, Handled(ONE_VCPU)),
     row("1655431", A72, ALL, NotReached(OWN_CODE)),
@@ -181,14 +224,16 @@ pub const ERRATA: &[Erratum] = &[
     row("1286807", A76, (0, 0x30), Handled(TWICE)),
     row("1418040", A76, (0, 0x31), NotReached(OWN_CODE)),
     row("1463225", A76, (0, 0x31), NotReached("EL2 runs without debug exceptions")),
+    row("3324349", A76, ALL, NotReached(OWN_CODE)),
     row("1349291", N1, ALL, NotReached("EL2 takes an SError as it comes and waits for none at a switch")),
     row("1418040", N1, (0, 0x31), NotReached(OWN_CODE)),
     row(
         "1542419",
         N1,
-        (0x30, 0x40),
+        ALL,
         NotReached("EL2 changes no code; a guest's kernel and the firmware work around it"),
     ),
+    row("3324349", N1, ALL, NotReached(OWN_CODE)),
     row(
         "1508412",
         A77,
@@ -197,9 +242,14 @@ pub const ERRATA: &[Erratum] = &[
             "a guest can deadlock the core by a store-exclusive or a read of PAR_EL1 near loads from a device",
         ),
     ),
+    row("3324348", A77, ALL, NotReached(OWN_CODE)),
+    row("3324344", A78, ALL, NotReached(OWN_CODE)),
+    row("3324346", A78C, ALL, NotReached(OWN_CODE)),
+    row("3324344", X1, ALL, NotReached(OWN_CODE)),
+    row("3324346", X1C, ALL, NotReached(OWN_CODE)),
     row("1902691", A510, (0, 0x01), NotReached(HIDDEN)),
     row("2038923", A510, (0, 0x02), NotReached(HIDDEN)),
-    row("2051678", A510, (0, 0x02), NotReached("EL2 does not let hardware manage the dirty state")),
+    row("2051678", A510, (0, 0x02), NotReached(NO_UPDATES)),
     row("2064142", A510, (0, 0x02), NotReached(HIDDEN)),
     row(
         "2077057",
@@ -209,23 +259,39 @@ pub const ERRATA: &[Erratum] = &[
     ),
     row("2441009", A510, (0, 0x11), Handled(TWICE)),
     row("2457168", A510, (0, 0x11), NotReached("guests have no activity monitors")),
-    row("2658417", A510, (0, 0x11), NotReached(OWN_CODE)),
+    Erratum { fixed: 1 << 25, ..row("2658417", A510, (0, 0x11), NotReached(OWN_CODE)) },
+    row("3117295", A510, ALL, NotReached(OWN_CODE)),
     row("2966298", A520, (0, 0x01), NotReached(OWN_CODE)),
-    row("2054223", A710, (0, 0x20), NotReached(HIDDEN)),
-    row("2119858", A710, (0, 0x20), NotReached(HIDDEN)),
-    row("2224489", A710, (0, 0x20), NotReached(HIDDEN)),
+    row("2054223", A710, ALL, NotReached(HIDDEN)),
+    row("2119858", A710, ALL, NotReached(HIDDEN)),
+    row("2224489", A710, ALL, NotReached(HIDDEN)),
+    row("3324338", A710, ALL, NotReached(OWN_CODE)),
     row("2119858", X2, (0, 0x20), NotReached(HIDDEN)),
     row("2224489", X2, (0, 0x20), NotReached(HIDDEN)),
-    row("2067961", N2, (0, 0x20), NotReached(HIDDEN)),
-    row("2139208", N2, (0, 0x20), NotReached(HIDDEN)),
-    row("2253138", N2, (0, 0x20), NotReached(HIDDEN)),
+    row("3324338", X2, ALL, NotReached(OWN_CODE)),
+    row("3324335", X3, ALL, NotReached(OWN_CODE)),
+    row("3194386", X4, ALL, NotReached(OWN_CODE)),
+    row("3324334", X925, ALL, NotReached(OWN_CODE)),
+    row("2067961", N2, ALL, NotReached(HIDDEN)),
+    row("2139208", N2, ALL, NotReached(HIDDEN)),
+    row("2253138", N2, ALL, NotReached(HIDDEN)),
+    row("3324339", N2, ALL, NotReached(OWN_CODE)),
+    row("3456111", N3, ALL, NotReached(OWN_CODE)),
+    row("3324341", V1, ALL, NotReached(OWN_CODE)),
+    row("3324336", V2, ALL, NotReached(OWN_CODE)),
+    row("3312417", V3, ALL, NotReached(OWN_CODE)),
     row(
         "2645198",
         A715,
-        (0, 0x10),
+        ALL,
         NotReached("EL2 never changes the rights of a page; a guest's kernel works around it"),
     ),
-    row("23154", THUNDERX, (0, 0x01), Warn("an interrupt may be acknowledged wrongly (ICC_IAR1_EL1)")),
+    row("3456084", A715, ALL, NotReached(OWN_CODE)),
+    row("3456091", A720, ALL, NotReached(OWN_CODE)),
+    row("3456106", A725, ALL, NotReached(OWN_CODE)),
+    row("23154", THUNDERX, ALL, Warn(ACKNOWLEDGED)),
+    row("23154", THUNDERX_81, ALL, Warn(ACKNOWLEDGED)),
+    row("23154", THUNDERX_83, ALL, Warn(ACKNOWLEDGED)),
     row("27456", THUNDERX, (0, 0x11), NotReached(OWN_CODE)),
     row("27456", THUNDERX_81, (0, 0), NotReached(OWN_CODE)),
     row(
@@ -252,14 +318,33 @@ pub const ERRATA: &[Erratum] = &[
         ALL,
         Warn("a guest's write to its translation registers may be used by its sibling thread"),
     ),
+    row(
+        "CNP",
+        CARMEL,
+        ALL,
+        NotReached("EL2's own tables and those of stage 2 are not common to CPUs (CnP is 0)"),
+    ),
+    row("E1003", KRYO, ALL, NotReached(OWN_CODE)),
+    row("E1009", KRYO, ALL, Handled(TWICE)),
+    row("845719", KRYO_2XX_SILVER, (0xa4, 0xa4), NotReached(OWN_CODE)),
+    row("1286807", KRYO_4XX_GOLD, (0xce, 0xfe), Handled(TWICE)),
+    row("1418040", KRYO_4XX_GOLD, (0xce, 0xff), NotReached(OWN_CODE)),
+    row("1463225", KRYO_4XX_GOLD, (0xce, 0xff), NotReached("EL2 runs without debug exceptions")),
+    row("1024718", KRYO_4XX_SILVER, (0xde, 0xde), NotReached(NO_UPDATES)),
+    row("1530923", KRYO_4XX_SILVER, (0xde, 0xde), Handled(ONE_VCPU)),
     row("E1003", FALKOR_V1, (0, 0), NotReached(OWN_CODE)),
     row("E1009", FALKOR_V1, (0, 0), Handled(TWICE)),
+    row("E1041", FALKOR_V1, ALL, NotReached(MMU_STAYS_ON)),
+    row("E1041", FALKOR, ALL, NotReached(MMU_STAYS_ON)),
     row(
-        "E1041",
-        FALKOR_V1,
+        "CNTVOFF",
+        ORYON_X1,
         ALL,
-        Warn("turning EL2's translation on may fetch speculatively (no ISB before it)"),
+        Warn("CNTVOFF_EL2 is broken: a guest's virtual counter may not begin at its start"),
     ),
+    row("AC03_CPU_38", AMPERE_1, ALL, NotReached(NO_UPDATES)),
+    row("AC04_CPU_10", AMPERE_1A, ALL, NotReached(NO_UPDATES)),
+    row("AC04_CPU_23", AMPERE_1A, ALL, Handled("EL2 writes HCR_EL2 between barriers")),
 ];
 
 /// The errata that `core` has.
@@ -319,8 +404,19 @@ mod tests {
         assert_eq!(numbers(0x410f_d033, 0x180), ["835769", "843419", "845719", "1530924"]);
         assert_eq!(numbers(0x410f_d035, 0), ["1530924"]);
         // Cortex-A76 r3p0 and r3p1.
-        assert_eq!(numbers(0x413f_d0b0, 0), ["1286807", "1418040", "1463225"]);
-        assert_eq!(numbers(0x413f_d0b1, 0), ["1418040", "1463225"]);
+        assert_eq!(numbers(0x413f_d0b0, 0), ["1286807", "1418040", "1463225", "3324349"]);
+        assert_eq!(numbers(0x413f_d0b1, 0), ["1418040", "1463225", "3324349"]);
+        // Cortex-A510 r1p1, with and without what REVIDR_EL1[25] says, and Cortex-A57 r0p0 and r0p1.
+        assert!(numbers(0x411f_d461, 0).contains(&"2658417"));
+        assert!(!numbers(0x411f_d461, 1 << 25).contains(&"2658417"));
+        assert!(!numbers(0x410f_d070, 0).contains(&"1742098"));
+        assert!(numbers(0x410f_d071, 0).contains(&"1742098"));
+        // Kryo's part number says a revision as well; Falkor's and Kryo 4xx's do not.
+        assert_eq!(numbers(0x511f_2052, 0), ["E1003", "E1009"]);
+        assert_eq!(numbers(0x511f_2112, 0), ["E1003", "E1009"]);
+        assert_eq!(numbers(0x51cf_804e, 0), ["1286807", "1418040", "1463225"]);
+        assert_eq!(numbers(0x51ff_804f, 0), ["1418040", "1463225"]);
+        assert_eq!(numbers(0x511f_c000, 0), ["E1041"]);
         // Another implementer's core with Arm's part number.
         assert_eq!(numbers(0x420f_d034, 0), [""; 0]);
         assert_eq!(Core { midr: 0x414f_d0b1, revidr: 0 }.name(), Some("Cortex-A76"));

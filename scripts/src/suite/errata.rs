@@ -71,7 +71,7 @@ fn names(lab: &mut Lab) -> Result<()> {
         // REVIDR_EL1 is 0x100: 843419 is fixed.
         ("cortex-a53", "^CPU 0: Cortex-A53 r0p4, errata 835769 845719 1530924$"),
         ("cortex-a72", "^CPU 0: Cortex-A72 r0p3, errata 853709 1319367 1655431$"),
-        ("neoverse-n1", "^CPU 0: Neoverse-N1 r4p1, errata 1349291$"),
+        ("neoverse-n1", "^CPU 0: Neoverse-N1 r4p1, errata 1349291 1542419 3324349$"),
     ] {
         lab.board.cpu = cpu.into();
         let mut machine = lab.boot_bundle(Some(&bundle))?;
