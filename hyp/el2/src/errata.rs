@@ -7,14 +7,26 @@ use crate::read_register;
 use crate::system::System;
 use bulkhead_plan::errata::{self, Core, Disposition};
 use core::fmt;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// The kinds of core that were described, by MIDR_EL1; a board with more describes some twice.
 static DESCRIBED: [AtomicU64; 4] = [const { AtomicU64::new(0) }; 4];
 
+/// Whether a CPU has come up that may complete an invalidation too early. Set before it has part in any.
+static INVALIDATE_TWICE: AtomicBool = AtomicBool::new(false);
+
+/// Whether each invalidation is to be done twice.
+#[inline(always)]
+pub fn invalidate_twice() -> bool {
+    INVALIDATE_TWICE.load(Ordering::Relaxed)
+}
+
 /// Whether the calling CPU, `cpu`, can run guests. Says why not, and for each kind of core what concerns it.
 pub fn accepts(system: &System, cpu: &Cpu) -> bool {
     let core = Core { midr: read_register!("midr_el1"), revidr: read_register!("revidr_el1") };
+    if errata::invalidates_twice(core) {
+        INVALIDATE_TWICE.store(true, Ordering::Relaxed);
+    }
     let place = (cpu.index, cpu.mpidr);
     if let Some((number, why)) = errata::refusal(core, system.policy.accepted_errata) {
         line(format_args!(

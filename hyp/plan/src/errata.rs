@@ -352,6 +352,12 @@ pub fn of(core: Core) -> impl Iterator<Item = &'static Erratum> {
     ERRATA.iter().filter(move |erratum| erratum.affects(core))
 }
 
+/// Whether `core` may complete an invalidation too early, so that each is to be done twice.
+#[must_use]
+pub fn invalidates_twice(core: Core) -> bool {
+    of(core).any(|erratum| erratum.disposition == Handled(TWICE))
+}
+
 /// The numbers of those that are refused unless accepted.
 pub fn refused() -> impl Iterator<Item = &'static str> {
     let is_refused = |erratum: &&Erratum| matches!(erratum.disposition, Refuse(_));
@@ -439,6 +445,17 @@ mod tests {
             assert_eq!(refusal(Core { midr, revidr: 0 }, none), None, "{midr:#x}");
         }
         assert_eq!(Accepted::new(["834220"]), none);
+    }
+
+    #[test]
+    fn cores_that_complete_invalidations_early_invalidate_twice() {
+        // Cortex-A76 r3p0, Cortex-A55 r2p0, Cortex-A510 r1p1; Cortex-A76 r4p0, Cortex-A53 r0p4, Cortex-A72 r0p3.
+        for midr in [0x413f_d0b0, 0x412f_d050, 0x411f_d461] {
+            assert!(invalidates_twice(Core { midr, revidr: 0 }), "{midr:#x}");
+        }
+        for midr in [0x414f_d0b0, 0x410f_d034, 0x410f_d083] {
+            assert!(!invalidates_twice(Core { midr, revidr: 0 }), "{midr:#x}");
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@
 
 use super::{TABLES, TablePages};
 use crate::registers::dsb_sy;
-use crate::{cpu, read_register};
+use crate::{cpu, errata, read_register};
 use alloc::vec::Vec;
 use bulkhead_el2::tables::maintenance::{Step, close, open, publish};
 use bulkhead_el2::tables::{MapError, stage1};
@@ -64,8 +64,9 @@ pub unsafe fn peek(at: Hpa) -> Option<u64> {
         core::arch::asm!("dc civac, {at}", "dsb sy", "ldr {word}, [{at}]",
             at = in(reg) here, word = out(reg) word, options(nostack, preserves_flags));
     }
-    dsb_sy();
-    close(&mut TablePages, table, 1, Step::InvalidatePage(base));
+    // The load is done with the translation before a store that follows it can be seen by any walk, and the DSB behind the
+    // invalidation waits for it.
+    close(&mut TablePages, table, 1, Step::InvalidatePage(base), errata::invalidate_twice());
     Some(word)
 }
 
@@ -138,6 +139,6 @@ impl Drop for Window {
     fn drop(&mut self) {
         dsb_sy();
         // All CPUs share these tables and may have walked them speculatively, hence the Inner Shareable form.
-        close(&mut TablePages, self.table, self.pages, Step::InvalidateAll);
+        close(&mut TablePages, self.table, self.pages, Step::InvalidateAll, errata::invalidate_twice());
     }
 }

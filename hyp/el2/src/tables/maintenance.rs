@@ -44,16 +44,18 @@ pub fn open(tables: &mut impl Maintenance, table: Hpa, frame: Hpa, pages: usize,
     publish(tables);
 }
 
-/// Takes the first `pages` descriptors of a last-level table away again. `invalidate` says what they translated. Twice,
+/// Takes the first `pages` descriptors of a last-level table away again. `invalidate` says what they translated; `twice`
 /// for cores whose first invalidation may complete before all accesses by the old translations have (Cortex-A76
 /// 1286807 and others: `docs/errata.md`).
 #[inline(always)]
-pub fn close(tables: &mut impl Maintenance, table: Hpa, pages: usize, invalidate: Step) {
+pub fn close(tables: &mut impl Maintenance, table: Hpa, pages: usize, invalidate: Step, twice: bool) {
     for page in 0..pages {
         tables.write(table, page, 0);
     }
     tables.step(Step::DsbStores);
-    for _ in 0..2 {
+    tables.step(invalidate);
+    tables.step(Step::Dsb);
+    if twice {
         tables.step(invalidate);
         tables.step(Step::Dsb);
     }
