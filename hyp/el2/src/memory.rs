@@ -93,8 +93,8 @@ pub fn start(tree: Range<Hpa>) -> Result<(), MapError> {
     let physical_size = (read_register!("id_aa64mmfr0_el1") & 0xf).min(5);
     // T0SZ = 16 (48 bits), walks write-back inner shareable, 4 KiB granule; RES1: 23 and 31.
     let control = 16 | 0b01 << 8 | 0b01 << 10 | 0b11 << 12 | physical_size << 16 | 1 << 23 | 1 << 31;
-    // M, C, SA, I and WXN, over the RES1 bits 4, 5, 11, 16, 18, 22, 23, 28, 29.
-    let system_control = 0x30c5_0830 | 1 | 1 << 2 | 1 << 3 | 1 << 12 | 1 << 19;
+    // M, C, SA, I and WXN.
+    let system_control = entry::SYSTEM_CONTROL_RES1 | 1 | 1 << 2 | 1 << 3 | 1 << 12 | 1 << 19;
     // SAFETY: the tables map what runs now at its own address with the rights it needs, so the next
     // instruction is fetched from where it is. All that the boot CPU wrote so far, these tables too, went
     // past the caches: a line fetched meanwhile would hide it from now on, and from the walker (Arm ARM,

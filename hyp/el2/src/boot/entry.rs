@@ -12,6 +12,9 @@ use core::arch::global_asm;
 /// Bytes of the boot CPU's first stack, which planning runs on.
 pub const BOOT_STACK_SIZE: usize = 64 * 1024;
 
+/// The RES1 bits of SCTLR_EL2 with HCR_EL2.E2H 0: 4, 5, 11, 16, 18, 22, 23, 28, 29 (Arm ARM, SCTLR_EL2).
+pub const SYSTEM_CONTROL_RES1: u64 = 0x30c5_0830;
+
 /// Bytes of the stack that EL2's own faults are reported on.
 pub const EMERGENCY_STACK_SIZE: usize = 8 * 1024;
 
@@ -34,6 +37,11 @@ primary:
     mov     x19, x0
     msr     daifset, #0b1111
     msr     spsel, #1
+    mrs     x9, currentel
+    cmp     x9, #(2 << 2)
+    b.ne    11f                         // the console says so, once it can
+    bl      init_el2                    // first of all: SCTLR_EL2 decides how memory is accessed
+11:
     adrp    x9, boot_stack + {boot_stack_size}
     mov     sp, x9
 
@@ -79,7 +87,6 @@ primary:
     cmp     x9, #(2 << 2)
     mov     x0, x19
     b.ne    {wrong_level}
-    bl      init_el2
     mrs     x9, hcr_el2
     tbz     x9, #34, 10f
     mov     x0, x19
@@ -109,12 +116,50 @@ invalidate_image:
     dsb     sy
     ret
 
-    // What both kinds of CPU need before anything else at EL2. Clobbers x9.
+    // What both kinds of CPU need before anything else at EL2: registers whose fields a reset leaves UNKNOWN, and firmware as it
+    // likes. `machine::sysreg::EL2_REGISTERS` has all of them. Clobbers x9 and x10.
 init_el2:
     mov     x9, #0x38                   // HCR_EL2.AMO, IMO, FMO: what is masked at EL2 ends its WFI
     orr     x9, x9, #(1 << 31)          // RW: EL1 is AArch64; E2H and TGE off
     msr     hcr_el2, x9
-    msr     tpidr_el2, xzr              // no `Cpu` yet
+    isb                                 // E2H decides what the registers below are
+    mov     x9, #{system_control_low}
+    movk    x9, #{system_control_high}, lsl #16
+    msr     sctlr_el2, x9               // its RES1 bits: little endian, MMU and caches off
+    msr     amair_el2, xzr
+    msr     hacr_el2, xzr
+    msr     hstr_el2, xzr
+    mov     x9, #3                      // CNTHCTL_EL2.EL1PCTEN, EL1PCEN: no traps, no event stream
+    msr     cnthctl_el2, x9
+    msr     cnthp_ctl_el2, xzr
+    mrs     x9, id_aa64dfr0_el1         // MDCR_EL2: HPMN must not exceed the counters, nor be 0 if there are any
+    ubfx    x9, x9, #8, #4              // PMUVer: 0 is none, 15 not the architecture's
+    sub     x10, x9, #1
+    mov     x9, xzr
+    cmp     x10, #14
+    b.hs    1f
+    mrs     x9, pmcr_el0
+    ubfx    x9, x9, #11, #5             // N
+1:  msr     mdcr_el2, x9
+    mrs     x9, id_aa64mmfr1_el1
+    tst     x9, #(0xf << 40)            // HCX
+    b.eq    1f
+    msr     S3_4_C1_C2_2, xzr           // HCRX_EL2
+1:  tst     x9, #(0xf << 8)             // VH
+    b.eq    1f
+    msr     S3_4_C14_C3_1, xzr          // CNTHV_CTL_EL2
+1:  mrs     x9, S3_0_C0_C7_3            // ID_AA64MMFR3_EL1
+    tst     x9, #0xf                    // TCRX
+    b.eq    1f
+    msr     S3_4_C2_C0_3, xzr           // TCR2_EL2
+1:  tst     x9, #(0xf << 4)             // SCTLRX
+    b.eq    1f
+    msr     S3_4_C1_C0_3, xzr           // SCTLR2_EL2
+1:  mrs     x9, id_aa64pfr1_el1
+    tst     x9, #(0xf << 44)            // GCS
+    b.eq    1f
+    msr     S3_4_C2_C5_0, xzr           // GCSCR_EL2
+1:  msr     tpidr_el2, xzr              // no `Cpu` yet
     mov     x9, #0x37ff                 // CPTR_EL2: its RES1 bits and TFP; EL2 uses no FP registers
     msr     cptr_el2, x9
     adrp    x9, vectors
@@ -180,6 +225,8 @@ boot_stack:
 emergency_stack:
     .space  {emergency_stack_size}
     "#,
+    system_control_low = const SYSTEM_CONTROL_RES1 & 0xffff,
+    system_control_high = const SYSTEM_CONTROL_RES1 >> 16,
     boot_stack_size = const BOOT_STACK_SIZE,
     emergency_stack_size = const EMERGENCY_STACK_SIZE,
     affinity_low = const Mpidr::AFFINITY & 0xff_ffff,

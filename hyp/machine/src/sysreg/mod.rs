@@ -11,6 +11,7 @@ mod controls;
 mod debug;
 mod id;
 mod id_fields;
+mod own;
 #[cfg(test)]
 mod tests;
 mod traps;
@@ -19,6 +20,7 @@ pub use controls::{CONTROLS, Control, Setting};
 pub use debug::{DebugRegisters, OsLock};
 pub use id::{Contents, Field, IdRegister, IdTable, Options, Rule};
 pub use id_fields::ID_REGISTERS;
+pub use own::{Disposition, EL2_REGISTERS, OwnRegister};
 pub use traps::{Encodings, Reach, Row, Span, TRAPS, Verdict, row};
 
 use crate::gic::SgiRegister;

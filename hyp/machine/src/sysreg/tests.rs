@@ -3,6 +3,7 @@
 use std::vec::Vec;
 
 mod controls;
+mod own;
 
 use proptest::prelude::*;
 
