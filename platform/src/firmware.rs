@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The firmware below: PSCI calls that EL2 makes (DEN 0022F.b), by the conduit that the tree names.
+//! The firmware below: PSCI calls that EL2 makes (DEN 0022F.b), by SMC.
 
 use bulkhead_types::Mpidr;
 use smccc::arch::{SMCCC_ARCH_FEATURES, SMCCC_VERSION};
@@ -11,8 +11,6 @@ use smccc::psci::{Error, PSCI_CPU_ON_64, PSCI_FEATURES, PSCI_SYSTEM_OFF, PSCI_SY
 pub enum Firmware {
     /// PSCI by SMC, to EL3.
     Smc,
-    /// PSCI by HVC: what is below is a hypervisor itself.
-    Hvc,
     /// No PSCI.
     None,
 }
@@ -81,7 +79,6 @@ impl Firmware {
         [arguments[0], arguments[1], arguments[2]] = [x1, x2, x3];
         match self {
             Self::Smc => smccc::smc64(function, arguments),
-            Self::Hvc => smccc::hvc64(function, arguments),
             Self::None => [NOT_SUPPORTED as u64; 18],
         }
     }

@@ -36,6 +36,10 @@ mod offset {
 /// acknowledged, and the order in which a guest takes them is decided in its list registers.
 const PRIORITY: u8 = 0xa0;
 
+/// Why a CPU is refused: list registers are used by number, as many as the boot CPU has.
+const FEWER_LIST_REGISTERS: &str =
+    "it has fewer list registers in its virtual CPU interface than the boot CPU";
+
 /// What EL2 needs of an interrupt controller, on the CPU that calls.
 pub trait Controller {
     /// Whether each CPU has triggers of its own for its private peripheral interrupts. If not, they stay as they are,
@@ -62,6 +66,9 @@ pub trait Controller {
     /// Prepares the interface of this CPU, which is `cpu`: priorities unmasked, EOImode 1, every
     /// private interrupt disabled, the virtual interface off.
     fn start_cpu(&self, cpu: CpuIndex);
+
+    /// Why the calling CPU cannot be used, if it cannot: it has fewer list registers than the one that called `new`.
+    fn refusal(&self) -> Option<&'static str>;
 
     /// Number of list registers, 1 to 16.
     fn list_registers(&self) -> usize;

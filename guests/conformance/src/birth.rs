@@ -9,6 +9,7 @@ use guest_runtime::{gic, println, read_register, write_register};
 
 use crate::interface::{ISACTIVER, ISENABLER, ISPENDR, Interface};
 use crate::report::Outcome;
+use crate::sweep;
 
 /// A register: how it is read, and how it is spoiled.
 struct Register {
@@ -258,6 +259,7 @@ pub fn print(gic: Option<&Interface>) {
         }
         println!("birth vectors: {}", Outcome::from(attempt(vectors)));
     });
+    sweep::print_births();
     let Some(gic) = gic else { return };
     for id in INTERRUPTS {
         let state = [ISENABLER, ISPENDR, ISACTIVER].map(|family| gic.is_set(family, id));
@@ -283,6 +285,7 @@ pub fn spoil(gic: Option<&Interface>) {
         }
         let _ = attempt(spoil_vectors);
     });
+    sweep::spoil(MARK);
     for register in registers() {
         let _ = attempt(register.spoil);
     }

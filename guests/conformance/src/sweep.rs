@@ -4,6 +4,8 @@
 
 use core::fmt::Display;
 
+use guest_runtime::println;
+
 use crate::code::{Direction, Encoding, GROUP, Group};
 use crate::report::{Outcome, line};
 
@@ -36,6 +38,58 @@ const NOT_WRITTEN: &[[u8; 5]] = &[
     [2, 0, 1, 0, 4], // OSLAR_EL1: changes what later probes find
     [2, 0, 1, 3, 4], // OSDLR_EL1
 ];
+
+/// What [`spoil`] leaves alone: the program runs on these, or a write is an order rather than a value.
+const NOT_SPOILED: &[[u8; 5]] = &[
+    [3, 0, 1, 0, 0],   // SCTLR_EL1
+    [3, 0, 2, 0, 0],   // TTBR0_EL1
+    [3, 0, 2, 0, 2],   // TCR_EL1
+    [3, 0, 10, 2, 0],  // MAIR_EL1
+    [3, 0, 12, 0, 0],  // VBAR_EL1
+    [3, 0, 13, 0, 4],  // TPIDR_EL1
+    [3, 0, 4, 2, 0],   // SPSel
+    [3, 3, 4, 2, 1],   // DAIF
+    [3, 0, 12, 8, 1],  // ICC_EOIR0_EL1
+    [3, 0, 12, 12, 1], // ICC_EOIR1_EL1
+    [3, 0, 12, 11, 1], // ICC_DIR_EL1
+    [3, 0, 12, 11, 5], // ICC_SGI1R_EL1
+    [3, 0, 12, 11, 6], // ICC_ASGI1R_EL1
+    [3, 0, 12, 11, 7], // ICC_SGI0R_EL1
+];
+
+/// Calls `each` with every encoding of a register that EL1 can name: with op1 0 to 3 and 7.
+fn for_every_register(direction: Direction, mut each: impl FnMut(&Group, usize)) {
+    for op0 in [2, 3] {
+        for op1 in [0, 1, 2, 3, 7] {
+            for crn in 0..16 {
+                let group = Group::assemble(op0, op1, crn, direction);
+                (0..GROUP).for_each(|index| each(&group, index));
+            }
+        }
+    }
+}
+
+/// Prints every register that can be read and whose value does not tell time, place or luck, `birth` in front of each.
+pub fn print_births() {
+    for_every_register(Direction::Read, |group, index| {
+        let encoding = group.encoding(index);
+        // SAFETY: no register of this machine loses anything by being read at this point.
+        let outcome = unsafe { group.run(index, 0) };
+        if outcome.0.is_ok() && !is_among(encoding, VOLATILE) {
+            println!("birth {encoding}: {outcome}");
+        }
+    });
+}
+
+/// Writes `value` to every register but those that the program runs on.
+pub fn spoil(value: u64) {
+    for_every_register(Direction::Write, |group, index| {
+        if !is_among(group.encoding(index), NOT_SPOILED) {
+            // SAFETY: an exception is expected; a reset follows.
+            let _ = unsafe { group.run(index, value) };
+        }
+    });
+}
 
 fn is_among(encoding: Encoding, list: &[[u8; 5]]) -> bool {
     list.contains(&encoding.0)

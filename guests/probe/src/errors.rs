@@ -11,6 +11,7 @@ use guest_runtime::{println, read_register, smp};
 use crate::report::Report;
 
 const CPU_SUSPEND: u32 = 0xc400_0001;
+const SYSTEM_SUSPEND: u32 = 0xc400_000e;
 const POWER_DOWN: u64 = 1 << 16;
 /// ISR_EL1.A.
 const PENDING: u64 = 1 << 8;
@@ -43,6 +44,9 @@ pub fn probe(report: &mut Report) {
     // SAFETY: an entry where nothing waits, so a CPU that did power down would not come back here.
     let suspended = unsafe { call(CPU_SUSPEND, POWER_DOWN, smp::entry_address(), 0) };
     report.equal("serror_keeps_a_cpu_from_power_down", (suspended, is_pending()), (0, true));
+    // SAFETY: as above.
+    let suspended = unsafe { call(SYSTEM_SUSPEND, smp::entry_address(), 0, 0) };
+    report.equal("serror_keeps_the_system_from_suspend", (suspended, is_pending()), (0, true));
     // With RAS the syndrome is the one that EL2 was given, which here is the HVC's.
     let has_ras = read_register!("id_aa64pfr0_el1") >> 28 & 0xf != 0;
     report.equal("serror_taken", take(), Some(SERROR | if has_ras { 0x5e } else { 0 }));

@@ -8,14 +8,14 @@ use crate::predictor::Cleansing;
 use crate::registers::{dsb_sy, isb};
 use crate::system::{self, System};
 use crate::vectors::leave_guest;
-use crate::{errata, interrupts, memory, read_register, write_register};
+use crate::{errata, interrupts, memory, read_register, world, write_register};
 use bulkhead_machine::gic::Seat;
 use bulkhead_machine::smccc::Told;
 use bulkhead_machine::smccc::function::*;
 use bulkhead_machine::sysreg::IdTable;
 use bulkhead_plan::board::Start;
 use bulkhead_platform::firmware::Firmware;
-use bulkhead_platform::gic::InterruptController;
+use bulkhead_platform::gic::{Controller, InterruptController};
 use bulkhead_types::{CpuIndex, Ipa, Mpidr, Range};
 use core::mem::offset_of;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -155,6 +155,12 @@ pub fn is_known() -> bool {
 pub fn enter(system: &'static System, cpu: &'static Cpu) {
     // SAFETY: TPIDR_EL2 is ours alone; it points to a `Cpu` that lives for ever.
     unsafe { write_register!("tpidr_el2", (&raw const *cpu).expose_provenance() as u64) };
+    if let Some(why) = system.controller.refusal() {
+        // Without its interrupts it waits for ever; its partition misses it, and is not started.
+        line(format_args!("error: CPU {} ({:?}): {why}", cpu.index, cpu.mpidr));
+        cpu.online.store(true, Ordering::Release);
+        return;
+    }
     interrupts::start_cpu(system, cpu);
     let owner = cpu.owner.and_then(|(partition, vcpu)| {
         let partition = system.partitions.get(partition)?;
@@ -240,5 +246,6 @@ pub extern "C" fn idle() -> ! {
         unsafe { core::arch::asm!("wfi", options(nostack, preserves_flags)) };
         isb();
         interrupts::handle_idle(system, cpu);
+        world::discard_error();
     }
 }

@@ -223,7 +223,19 @@ vectors:
 
     fatal   5
     fatal   6
-    fatal   7
+
+    .balign 128
+    // Of all that runs at EL2 only `drain_error` lets an SError in.
+    msr     sp_el0, x0
+    msr     tpidrro_el0, x1
+    mrs     x0, elr_el2
+    adr     x1, drain_error_window
+    sub     x0, x0, x1
+    cmp     x0, #8
+    b.ls    error_drained
+    mrs     x1, tpidrro_el0
+    mrs     x0, sp_el0
+    b       fatal_error
 
     synchronous
     asynchronous {interrupt}, {interrupts}
@@ -238,6 +250,27 @@ vectors:
     .section .text.exits, "ax"
 fatal_synchronous:
     fatal   4
+fatal_error:
+    fatal   7
+
+    // drain_error() -> whether an SError was pending, which is gone now. The barrier has accesses before it signal their error
+    // (Arm ARM, D1.3.5); one that is pending is taken at the first context synchronization event at which it is not masked.
+    .global drain_error
+drain_error:
+    mov     x0, xzr
+    dsb     sy
+    msr     daifclr, #0b0100
+drain_error_window:
+    isb
+    nop
+drain_error_end:
+    msr     daifset, #0b0100
+    ret
+error_drained:
+    adr     x0, drain_error_end
+    msr     elr_el2, x0
+    mov     x0, #1
+    eret
 
     // translate(va) -> PAR_EL1 of a read by EL1, or 1 (PAR_EL1.F) where the walk itself ends in an exception
     // (an external abort, a conflict in the TLB; Arm ARM, C5.3, AT S1E1R).
@@ -388,6 +421,8 @@ unsafe extern "C" {
     /// Translates a guest's virtual address by its own tables: PAR_EL1, with bit 0 set
     /// where nothing is there. Changes PAR_EL1, and where it is refused ELR_EL2, SPSR_EL2, SP_EL0, TPIDRRO_EL0.
     pub fn translate(va: u64) -> u64;
+    /// Takes an SError that is pending, and says whether one was. Changes ELR_EL2, SPSR_EL2, SP_EL0 and TPIDRRO_EL0 then.
+    pub fn drain_error() -> bool;
     /// Drops the stack and waits for orders: see [`crate::cpu::idle`].
     pub fn leave_guest(stack_top: u64) -> !;
 }

@@ -4,11 +4,14 @@
 //!
 //! A vCPU owns its CPU, so this is done once a start, not once an exit: nothing is switched in between.
 
+use crate::console::line;
 use crate::registers::{dsb_sy, isb};
+use crate::vectors::drain_error;
 use crate::{debug, read_register, write_register};
 use bulkhead_el2::tables;
 use bulkhead_machine::sysreg::{IdTable, Options, Register, configuration};
 use bulkhead_types::{Mpidr, PartitionId};
+use core::sync::atomic::{AtomicU32, Ordering};
 
 /// HCR_EL2.VSE: a virtual SError is pending.
 const VSE: u64 = 1 << 8;
@@ -129,6 +132,9 @@ pub fn invalidate_translations() {
 /// Puts EL1's and EL0's registers into the state after a reset; architecturally unknown ones are
 /// zeroed, so that nothing of a former life is left. General and FP registers follow in `enter_guest`.
 pub fn reset() {
+    // Accesses of the previous run have signalled their errors.
+    dsb_sy();
+    discard_error();
     let features = Features::read();
     // SAFETY: registers of EL1 and EL0, which do not run now. EL2 uses none of them, TPIDRRO_EL0 and
     // SP_EL0 aside, and those only to report a fault of its own.
@@ -232,9 +238,31 @@ pub fn inject_error(esr: u64) {
     }
 }
 
-/// Whether an SError is pending for the guest.
+/// Whether an SError is pending for the guest: a virtual one, or a physical one that EL2 has yet to take (ISR_EL1.A).
 pub fn has_error() -> bool {
-    read_register!("hcr_el2") & VSE != 0
+    read_register!("hcr_el2") & VSE != 0 || has_physical_error()
+}
+
+/// ISR_EL1.A: a physical SError is pending, masked at EL2.
+fn has_physical_error() -> bool {
+    const A: u64 = 1 << 8;
+    read_register!("isr_el1") & A != 0
+}
+
+/// SErrors that were discarded, and how many of them the console tells of: devices may signal many.
+static DISCARDED: AtomicU32 = AtomicU32::new(0);
+const SAID: u32 = 4;
+
+/// Takes a physical SError that is pending while no vCPU is on: it is of a previous run, or of the hypervisor's own
+/// accesses. Neither the next run may have it, nor may it keep this CPU's WFI from sleeping (Arm ARM, "WFI wake-up events").
+pub fn discard_error() {
+    if has_physical_error() {
+        // SAFETY: no vCPU is on, whose registers it could change; EL2's own use of them is over.
+        let taken = unsafe { drain_error() };
+        if taken && DISCARDED.fetch_add(1, Ordering::Relaxed) < SAID {
+            line(format_args!("warning: an SError that no vCPU is on for is discarded"));
+        }
+    }
 }
 
 /// What this CPU has beyond Armv8.0, as far as its controls need to know.

@@ -41,6 +41,7 @@ impl Controller for InterruptController {
         #[inline] fn bank(cpu: CpuIndex, id: IntId) -> Registers;
         fn route(id: IntId, cpu: CpuIndex);
         fn start_cpu(cpu: CpuIndex);
+        fn refusal() -> Option<&'static str>;
         fn list_registers() -> usize;
         // Long on a GICv3, whose instructions have the list register's number in them.
         #[inline(never)] fn read_list(n: usize) -> u64;

@@ -45,6 +45,12 @@ pub struct GicV2 {
     existing: u32,
 }
 
+/// How many list registers the calling CPU has: GICH_VTR.ListRegs, bits 5:0, is one less. GICH registers are banked. 16
+/// serve every GIC-400 and more.
+fn own_list_registers(hypervisor_interface: Registers) -> usize {
+    ((hypervisor_interface.read32(GICH_VTR) & 0x3f) as usize + 1).min(16)
+}
+
 impl GicV2 {
     /// Resets the distributor: every shared interrupt disabled, inactive, for no CPU.
     #[must_use]
@@ -56,8 +62,7 @@ impl GicV2 {
             distributor.write32(GICD_ITARGETSR + word * 4, 0);
         }
         distributor.write32(offset::CONTROL, 1);
-        // GICH_VTR.ListRegs, bits 5:0: one less than their number. 16 serve every GIC-400 and more.
-        let lists = ((hypervisor_interface.read32(GICH_VTR) & 0x3f) as usize + 1).min(16);
+        let lists = own_list_registers(hypervisor_interface);
         Self { distributor, cpu_interface, hypervisor_interface, lists, existing: (1 << lists) - 1 }
     }
 
@@ -157,6 +162,11 @@ impl Controller for GicV2 {
         self.reset_virtual_interface();
     }
 
+    fn refusal(&self) -> Option<&'static str> {
+        let own = own_list_registers(self.hypervisor_interface);
+        (own < self.lists).then_some(super::FEWER_LIST_REGISTERS)
+    }
+
     #[inline(always)]
     fn list_registers(&self) -> usize {
         self.lists
@@ -236,6 +246,20 @@ mod tests {
         let gic = GicV2::new(distributor.registers(), interface.registers(), hypervisor.registers());
         gic.start_cpu(CpuIndex(0));
         assert_eq!([0, 4].map(|word| distributor.get(offset::GROUP + word)), [0, 0]);
+    }
+
+    #[test]
+    fn a_cpu_with_fewer_list_registers_than_the_first_is_refused() {
+        let (distributor, interface) = (Fake::<0x1000>::new(), Fake::<0x800>::new());
+        let hypervisor = Fake::<0x80>::new();
+        hypervisor.set(GICH_VTR, 3);
+        let gic = GicV2::new(distributor.registers(), interface.registers(), hypervisor.registers());
+        assert_eq!((gic.list_registers(), gic.refusal()), (4, None));
+        // The registers are banked: another CPU sees its own.
+        for (field, is_refused) in [(3, false), (15, false), (2, true), (0, true)] {
+            hypervisor.set(GICH_VTR, field);
+            assert_eq!(gic.refusal().is_some(), is_refused, "{field}");
+        }
     }
 
     /// QEMU has one trigger of a private interrupt for all CPUs: one partition's would be its neighbour's.

@@ -103,9 +103,7 @@ impl GicV3 {
         wait_while(distributor, offset::CONTROL, GICD_CTLR_RWP);
         distributor.write32(offset::CONTROL, GICD_CTLR_ARE | GICD_CTLR_GROUP1);
         wait_while(distributor, offset::CONTROL, GICD_CTLR_RWP);
-        // ICH_VTR_EL2.ListRegs, bits 4:0: one less than their number.
-        let lists = (read!("S3_4_C12_C11_1") & 0x1f) as usize + 1;
-        Self { distributor, redistributors, lists: lists.min(16) }
+        Self { distributor, redistributors, lists: own_list_registers() }
     }
 
     fn redistributor(&self, cpu: CpuIndex) -> Registers {
@@ -113,6 +111,21 @@ impl GicV3 {
         // distributor, whose bits for private interrupts are RES0 with affinity routing (GICD_ICENABLER).
         self.redistributors.get(usize::from(cpu.0)).map_or(self.distributor, |found| found.registers)
     }
+}
+
+/// Has this CPU use system registers at EL2, without bypass of the GIC. Enable is 0, so that ICC_SRE_EL1 traps: clearing its
+/// SRE is UNPREDICTABLE while EL2 uses system registers (IHI 0069, ICC_SRE_EL1, ICC_SRE_EL2).
+fn open_system_registers() {
+    write!("S3_4_C12_C9_5", 0b0111); // ICC_SRE_EL2
+    // SAFETY: a barrier: the others exist once SRE is in effect (ICC_SRE_EL2).
+    unsafe { asm!("isb", options(nostack, preserves_flags)) };
+}
+
+/// How many list registers this CPU has: ICH_VTR_EL2.ListRegs, bits 4:0, is one less.
+fn own_list_registers() -> usize {
+    open_system_registers();
+    let lists = (read!("S3_4_C12_C11_1") & 0x1f) as usize + 1;
+    lists.min(16)
 }
 
 /// Waits for a bit to fall that hardware lowers within microseconds. If it does not for a second or
@@ -197,11 +210,7 @@ impl Controller for GicV3 {
         let private = redistributor.part(FRAME, FRAME);
         reset_bank(private, 0, 32, !0);
         wait_while(redistributor, offset::CONTROL, GICR_CTLR_RWP);
-        // ICC_SRE_EL2: system registers for EL2; no bypass. Enable is 0, so that ICC_SRE_EL1 traps: clearing its SRE is
-        // UNPREDICTABLE while EL2 uses system registers (IHI 0069, ICC_SRE_EL1).
-        write!("S3_4_C12_C9_5", 0b0111);
-        // SAFETY: a barrier: the registers below exist once SRE is in effect (ICC_SRE_EL2).
-        unsafe { asm!("isb", options(nostack, preserves_flags)) };
+        open_system_registers();
         write!("S3_0_C12_C12_5", 0b111); // ICC_SRE_EL1
         // What firmware left active would hold back everything of its priority and below.
         let priority_bits = (read!("S3_0_C12_C12_4") >> 8 & 0b111) + 1; // ICC_CTLR_EL1.PRIbits
@@ -220,6 +229,10 @@ impl Controller for GicV3 {
         self.reset_virtual_interface();
         // SAFETY: a barrier: the settings hold before the next instruction.
         unsafe { asm!("isb", options(nostack, preserves_flags)) };
+    }
+
+    fn refusal(&self) -> Option<&'static str> {
+        (own_list_registers() < self.lists).then_some(super::FEWER_LIST_REGISTERS)
     }
 
     #[inline(always)]

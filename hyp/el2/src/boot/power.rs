@@ -34,8 +34,8 @@ fn power(psci: Option<Conduit>, manager: Option<PowerManager>) -> Power {
 pub fn firmware(psci: Option<Conduit>) -> Firmware {
     match psci {
         Some(Conduit::Smc) => Firmware::Smc,
-        Some(Conduit::Hvc) => Firmware::Hvc,
-        None => Firmware::None,
+        // From EL2 an HVC leads to EL2: a board's tree that says so is refused.
+        Some(Conduit::Hvc) | None => Firmware::None,
     }
 }
 

@@ -5,7 +5,7 @@ use crate::cpu::Guest;
 use crate::interrupts::{self, Lines};
 use crate::registers::{dsb_sy, isb};
 use crate::vectors::Frame;
-use crate::{read_register, world};
+use crate::world;
 use bulkhead_el2::life::Ending;
 use bulkhead_machine::gic::{Hardware, ListRegister};
 use bulkhead_machine::psci::{Cpus, Entry, ErrorCode, PowerState, Wake};
@@ -115,8 +115,6 @@ fn end(guest: &Guest, ending: Ending) -> ! {
 /// Waits until there is an interrupt or an SError for the guest; serves the hypervisor's own meanwhile, which do not
 /// end a guest's suspension. EL2's WFI knows nothing of virtual interrupts: whoever has one pending does not wait.
 fn wait_for_wake_up(guest: &'static Guest) {
-    /// ISR_EL1.A: a physical SError is pending, masked at EL2.
-    const SERROR: u64 = 1 << 8;
     loop {
         if guest.partition.must_leave() {
             guest.partition.leave(guest.system, guest.vcpu);
@@ -124,7 +122,7 @@ fn wait_for_wake_up(guest: &'static Guest) {
         let controller = &guest.system.controller;
         let is_pending =
             (0..controller.list_registers()).any(|n| ListRegister(controller.read_list(n)).is_pending());
-        if is_pending || read_register!("isr_el1") & SERROR != 0 || world::has_error() {
+        if is_pending || world::has_error() {
             return;
         }
         dsb_sy();
