@@ -22,7 +22,7 @@ use bulkhead_plan::board::{Board, Gic};
 use bulkhead_plan::bundle::Bundle;
 use bulkhead_plan::early::{self, ConsoleKind, Outline};
 use bulkhead_plan::error::Errors;
-use bulkhead_plan::tree::blob_size;
+use bulkhead_plan::tree::{blob_size, blob_used};
 use bulkhead_plan::{Planned, plan_board};
 use bulkhead_platform::gic::InterruptController;
 use bulkhead_platform::gic::v2::GicV2;
@@ -62,14 +62,22 @@ impl From<MapError> for Refusal {
     }
 }
 
-/// The boot CPU comes here from `_start`, with translation off and on its first stack.
-pub extern "C" fn start(tree: u64) -> ! {
+/// The boot CPU comes here from `_start`, with translation off and on its first stack; and a second time, once the image
+/// has moved from `loaded`, which is 0 before.
+pub extern "C" fn start(tree: u64, loaded: u64) -> ! {
     // SAFETY: translation is off, so every address is mapped, and nothing else uses a UART there.
     let speak = |sentence| unsafe { console::early_words(FALLBACK_CONSOLE, format_args!("{sentence}")) };
     let Some(place) = find_tree(tree) else {
         speak("error: the firmware passed no device tree in x0; nothing was started");
         panic::halt_cpu();
     };
+    if loaded == 0
+        && let Some(to) = place_for_image(place)
+    {
+        // SAFETY: free memory, which is not of the image that runs. Translation is off, and no variable with an initial
+        // value was written to.
+        unsafe { entry::move_image(tree, to.0) };
+    }
     if memory::start(place).is_err() {
         speak("error: the board's device tree overlaps the hypervisor's image; nothing was started");
         panic::halt_cpu();
@@ -213,8 +221,16 @@ fn find_tree(address: u64) -> Option<Range<Hpa>> {
     let header = Range::<Hpa>::new(Hpa(address), 40)?;
     // The boot protocol does not promise that the tree is in memory rather than in a cache.
     memory::clean(address, header.size());
-    let size = blob_size(memory::constant_bytes(header))?;
-    Range::<Hpa>::new(Hpa(address), size as u64)
+    let bytes = memory::constant_bytes(header);
+    memory::clean(address, blob_used(bytes)? as u64);
+    Range::<Hpa>::new(Hpa(address), blob_size(bytes)? as u64)
+}
+
+/// Where the image goes before anything else; none if it stays where the firmware put it, because there is no room, or no
+/// tree that says so, which is refused later.
+fn place_for_image(tree: Range<Hpa>) -> Option<Hpa> {
+    let outline = Outline::new(memory::constant_bytes(tree))?;
+    Some(outline.place_for_image(image_range()?, tree)?.start())
 }
 
 /// The physical memory of our own image.

@@ -2,7 +2,7 @@
 //! What boot must know before there is a heap: the console, the number of CPUs, where the bundle is,
 //! and where a free range of memory is. Nothing here allocates.
 
-use bulkhead_types::{Hpa, PAGE_SIZE, Range, align_up};
+use bulkhead_types::{Hpa, PAGE_SIZE, Range, align_down, align_up};
 
 use crate::board::Conduit;
 use crate::tree::{Blob, BlobNode, Cells, Strings, through};
@@ -20,6 +20,9 @@ pub const STACK_SIZE: u64 = 16 << 10;
 const HEAP: u64 = 1 << 20;
 const HEAP_PER_CPU: u64 = 128 << 10;
 const HEAP_PER_BYTE: u64 = 8;
+
+/// One past the highest address that EL2's own tables reach: 48 bits. More need FEAT_LPA2's descriptors.
+const REACHED: Hpa = Hpa(1 << 48);
 
 /// Bytes of all stacks with their guard pages.
 #[must_use]
@@ -168,8 +171,17 @@ impl<'a> Outline<'a> {
         if size == 0 { None } else { Range::<Hpa>::new(Hpa(start), size) }
     }
 
-    /// The lowest free range of `size` bytes of memory, aligned to `align` (a power of two), that touches
-    /// neither a memory reservation nor anything in `taken`.
+    /// Where the hypervisor's image goes, which the firmware put at `loaded`: as high as possible. Guests are linked for
+    /// the start of memory, and on a Raspberry Pi most devices reach the low gigabyte only. The bytes that it leaves
+    /// behind are those of the file, no secret: they are zeroed like all memory, or with `zero-at-boot = "off"` a guest
+    /// may read them.
+    #[must_use]
+    pub fn place_for_image(&self, loaded: Range<Hpa>, tree: Range<Hpa>) -> Option<Range<Hpa>> {
+        self.free_range(&[loaded, tree, self.bundle().unwrap_or(loaded)], loaded.size(), PAGE_SIZE)
+    }
+
+    /// The highest free range of `size` bytes of memory, aligned to `align` (a power of two), that touches
+    /// neither a memory reservation nor anything in `taken`, and that EL2's tables reach.
     #[must_use]
     pub fn free_range(&self, taken: &[Range<Hpa>], size: u64, align: u64) -> Option<Range<Hpa>> {
         let root = self.blob.root();
@@ -179,32 +191,32 @@ impl<'a> Outline<'a> {
         for node in root.children().filter(is_memory) {
             for bank in ranges(&root, &node) {
                 let found = self.free_in(taken, bank, size, align);
-                best = best.into_iter().chain(found).min_by_key(|range| range.start());
+                best = best.into_iter().chain(found).max_by_key(|range| range.start());
             }
         }
         best
     }
 
     fn free_in(&self, taken: &[Range<Hpa>], bank: Range<Hpa>, size: u64, align: u64) -> Option<Range<Hpa>> {
-        let mut candidate = bank.start();
+        let mut end = bank.end().min(REACHED);
         loop {
-            let found = Range::<Hpa>::new(Hpa(align_up(candidate.0, align)?), size)?;
+            let found = Range::<Hpa>::new(Hpa(align_down(end.0.checked_sub(size)?, align)), size)?;
             if !bank.covers(&found) {
                 return None;
             }
-            // The furthest end of what is in the way: every round moves on, so there are no more rounds
+            // The lowest start of what is in the way: every round moves down, so there are no more rounds
             // than reservations.
-            let mut end: Option<Hpa> = None;
+            let mut start: Option<Hpa> = None;
             let mut mark = |range: Range<Hpa>| {
                 if range.overlaps(&found) {
-                    end = end.max(Some(range.end()));
+                    start = Some(start.map_or(range.start(), |start| start.min(range.start())));
                 }
             };
             taken.iter().copied().for_each(&mut mark);
             self.for_each_reservation(mark);
-            match end {
+            match start {
                 None => return Some(found),
-                Some(end) => candidate = end,
+                Some(start) => end = start,
             }
         }
     }

@@ -75,14 +75,36 @@ fn early_boot_agrees_without_a_heap() {
     assert_eq!(outline.bundle(), Some(range(0x1000_0000, 0x20_0000)));
 
     let find = |taken: &[Range<Hpa>], size| outline.free_range(taken, size, 0x20_0000);
-    // The first page is reserved, and so is what the firmware keeps.
-    assert_eq!(find(&[], 0x20_0000), Some(range(0x20_0000, 0x20_0000)));
-    assert_eq!(find(&[range(0x20_0000, 0x1000)], 0x20_0000), Some(range(0x40_0000, 0x20_0000)));
-    assert_eq!(find(&[range(0, 0x3800_0000)], 0x20_0000), Some(range(0x3900_0000, 0x20_0000)));
-    assert_eq!(find(&[], 0x3fe0_0000), Some(range(0x4000_0000, 0x3fe0_0000)));
+    // From the top of the highest bank.
+    let high = range(0x4000_0000, 0x1_0000_0000);
+    assert_eq!(find(&[], 0x20_0000), Some(range(0x1_3fe0_0000, 0x20_0000)));
+    assert_eq!(find(&[range(0x1_3fff_f000, 0x1000)], 0x20_0000), Some(range(0x1_3fc0_0000, 0x20_0000)));
+    assert_eq!(find(&[], 0x4020_0000), Some(range(0x7fe0_0000, 0x4020_0000)));
     assert_eq!(find(&[], 0x9000_0000), None);
-    // Nor is it where a CPU waits at a spin table.
-    assert_eq!(find(&[range(0, 0x2000_0000)], 0x1000), Some(range(0x2020_0000, 0x1000)));
+    assert_eq!(find(&[high], 0x20_0000), Some(range(0x3b20_0000, 0x20_0000)));
+    // What the firmware keeps is not free, nor is it where a CPU waits at a spin table, nor the first page.
+    let above = range(0x3900_0000, 0x240_0000);
+    assert_eq!(find(&[high, above], 0x20_0000), Some(range(0x37e0_0000, 0x20_0000)));
+    assert_eq!(find(&[high, range(0x2020_0000, 0x1c00_0000)], 0x1000), Some(range(0x1fe0_0000, 0x1000)));
+    assert_eq!(find(&[high, range(0x20_0000, 0x3c00_0000)], 0x1000), None);
+}
+
+#[test]
+fn memory_that_el2_does_not_reach_is_not_taken() {
+    let banks = |source: &str| {
+        let blob = overlay(&format!(
+            "/dts-v1/; /memreserve/ 0xfffffff00000 0x100000; / {{ #address-cells = <2>; #size-cells = <2>; {source} }};"
+        ));
+        let loaded = range(0x20_0000, 0x8_0000);
+        Outline::new(&blob).unwrap().place_for_image(loaded, range(0x80_0000, 0x1_0000))
+    };
+    let low = "memory@0 { device_type = \"memory\"; reg = <0 0 0 0x40000000>; };";
+    assert_eq!(banks(low), Some(range(0x3ff8_0000, 0x8_0000)));
+    // A bank that ends behind 48 bits, and one that lies there.
+    let across = "memory@ffff80000000 { device_type = \"memory\"; reg = <0xffff 0x80000000 1 0>; };";
+    assert_eq!(banks(&format!("{low} {across}")), Some(range(0xffff_ffe8_0000, 0x8_0000)));
+    let beyond = "memory@1000000000000 { device_type = \"memory\"; reg = <0x10000 0 1 0>; };";
+    assert_eq!(banks(&format!("{low} {beyond}")), Some(range(0x3ff8_0000, 0x8_0000)));
 }
 
 #[test]

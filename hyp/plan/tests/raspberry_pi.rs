@@ -123,9 +123,10 @@ fn early_boot_finds_console_and_power() {
     let console = outline.console().unwrap();
     assert_eq!((console.kind, console.registers), (ConsoleKind::MiniUart, range(0xfe21_5040, 0x40)));
     assert_eq!(outline.power_manager(), Some(range(0xfe10_0000, 0x114)));
-    // The firmware's page with the spin table stays free.
+    // At the top of memory: a kernel that is linked for its start finds it free.
     let working = outline.free_range(&[], 1 << 20, 4096).unwrap();
-    assert_eq!(working.start(), Hpa(0x1000));
+    let end = Board::read(&Tree::parse(&blob, "board").unwrap()).unwrap().memory.last().unwrap().end();
+    assert_eq!(working.end(), end);
 }
 
 /// The tree that comes with the firmware has room for the memory, and the firmware fills it in.
@@ -216,8 +217,17 @@ fn trusted_firmware_starts_the_cpus() {
     assert_eq!((board.psci, Outline::new(&blob).unwrap().psci()), (Some(Conduit::Smc), board.psci));
     assert!(board.cpus.iter().all(|cpu| cpu.start == Some(Start::Psci)));
     assert_eq!(board.console.unwrap().registers.start(), Hpa(0xfe20_1000));
-    let working = Outline::new(&blob).unwrap().free_range(&[], 1 << 20, 4096).unwrap();
+    let all_but_the_start: Vec<_> = board
+        .memory
+        .iter()
+        .filter_map(|bank| {
+            Range::<Hpa>::new(bank.start().max(Hpa(0x10_0000)), bank.end().0 - bank.start().0.max(0x10_0000))
+        })
+        .collect();
+    let outline = Outline::new(&blob).unwrap();
+    let working = outline.free_range(&all_but_the_start, 1 << 19, 4096).unwrap();
     assert_eq!(working.start(), Hpa(0x8_0000), "the firmware's own memory stays free");
+    assert_eq!(outline.free_range(&all_but_the_start, 1 << 20, 4096), None);
 }
 
 /// PSCI before version 0.2 has no function numbers that are known.

@@ -102,7 +102,7 @@ pub fn planning(path: &Path) -> Result<u64> {
 struct Reader<'a> {
     images: &'a Images,
     names: &'a [String],
-    /// Where the hypervisor was loaded: the first instruction behind QEMU's own loader.
+    /// Where the hypervisor runs: first where it was loaded, at the first instruction behind QEMU's own loader.
     hypervisor: Option<u64>,
     cpu: usize,
     /// Each CPU's exit that is going on: its reason, and its instructions so far.
@@ -189,10 +189,16 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// QEMU's loader is a few instructions at the start of memory; the hypervisor follows it at its text offset.
+    /// QEMU's loader is a few instructions at the start of memory; the hypervisor follows it at its text offset. Then
+    /// it moves, and the copy is entered in its first page.
     fn base(&mut self, pc: u64) -> Option<u64> {
-        if self.hypervisor.is_none() && pc & 0xf_ffff_f000 != 0x4000_0000 {
-            self.hypervisor = Some(pc);
+        let size = self.images.hypervisor.len() as u64;
+        match self.hypervisor {
+            None if pc & 0xf_ffff_f000 != 0x4000_0000 => self.hypervisor = Some(pc),
+            Some(base) if self.trace.windows.is_empty() && !(base..base + size).contains(&pc) => {
+                self.hypervisor = Some(pc & !0xfff);
+            }
+            _ => {}
         }
         self.hypervisor
     }
@@ -273,26 +279,28 @@ mod tests {
         let log = [
             run(0x4000_0000),
             run(0x4020_0000),
+            // It has moved.
+            run(0xbfff_0008),
             run(0x5000_0000),
             run(0x5000_0004),
             run(0x5000_0008),
             "Taking exception 11 [Hypervisor Call] on CPU 0".into(),
             "...from EL1 to EL2".into(),
             "...with ESR 0x16/0x5a000000".into(),
-            run(0x4020_0004),
+            run(0xbfff_0004),
             "memory_region_ops_read cpu 0 mr 0x1 addr 0x8000004 value 0x1 size 4 name 'gic'".into(),
-            run(0x4020_0008),
+            run(0xbfff_0008),
             "Exception return from AArch64 EL2 to AArch64 EL1 PC 0x5000000c".into(),
             "memory_region_ops_read cpu 0 mr 0x1 addr 0x8000004 value 0x1 size 4 name 'gic'".into(),
             run(0x5000_000c),
-            run(0x4020_0008),
+            run(0xbfff_0008),
         ];
         log.iter().for_each(|line| reader.line(line.trim_end()));
         let trace = reader.trace;
         let [(boot, before), (name, window)] = trace.windows.as_slice() else {
             panic!("{:?}", trace.windows)
         };
-        assert_eq!((boot.as_str(), before.instructions.as_slice()), (BOOT, [0].as_slice()));
+        assert_eq!((boot.as_str(), before.instructions.as_slice()), (BOOT, [0, 8].as_slice()));
         assert_eq!((name.as_str(), window.exits, window.devices), ("one", 1, 1));
         assert_eq!(window.instructions, [4, 8]);
         assert_eq!(window.classes, Classes { isb: 1, system_registers: 1, ..Classes::default() });

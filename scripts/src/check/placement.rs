@@ -4,8 +4,9 @@
 //!
 //! QEMU's rules (`hw/arm/boot.c`; a test measures them): the image goes 2 MiB above the start of memory; the
 //! ramdisk, our bundle, where the tree says, which is at half the memory or at 128 MiB, whichever is lower;
-//! the tree follows at the next multiple of 2 MiB. The hypervisor finds its working memory with the function
-//! that is used here. So a check with QEMU's tree plans around the same ranges as the boot.
+//! the tree follows at the next multiple of 2 MiB. The hypervisor moves its image to the top of memory and finds its
+//! working memory below it, with the function that is used here. So a check with QEMU's tree plans around the same ranges
+//! as the boot.
 //!
 //! Other firmware has other rules. For a tree that comes from a file QEMU's are assumed: then as much memory
 //! is taken, if not the same.
@@ -49,12 +50,14 @@ pub fn taken(
         bank.covers(&range).then_some(range)
     };
     let start = bank.start().0;
-    let image = range(start.checked_add(ALIGN), image_size(project)).ok_or_else(too_little)?;
+    let loaded = range(start.checked_add(ALIGN), image_size(project)).ok_or_else(too_little)?;
     let announced = board.bundle().map(|bundle| bundle.start().0);
     let bundle_start = announced.or_else(|| start.checked_add(FURTHEST.min(bank.size() / 2)));
     let bundle = range(bundle_start, bundle as u64).ok_or_else(too_little)?;
     let tree = range(align_up(bundle.end().0, ALIGN), tree as u64).ok_or_else(too_little)?;
 
+    // Without a bundle that the tree announces, it lies where it will: keep clear of it as the hypervisor does.
+    let image = board.free_range(&[loaded, tree, bundle], loaded.size(), PAGE_SIZE).unwrap_or(loaded);
     let size = board.working_size();
     let working = board.free_range(&[image, tree, bundle], size, PAGE_SIZE).ok_or_else(|| {
         format!(

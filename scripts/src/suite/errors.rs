@@ -5,7 +5,7 @@
 use super::Scenario;
 use super::debugger::{CPSR, EL2, PC, Stub};
 use super::lab::{Lab, Partition};
-use super::panics::{IMAGE, symbol};
+use super::panics::{image, symbol};
 use super::shell::wait;
 use crate::console::HYPERVISOR;
 use anyhow::{Result, ensure};
@@ -46,7 +46,8 @@ fn discarded(lab: &Lab, stub: &Stub) -> Result<()> {
     }])?;
     wait(&mut machine, "probe", "^errors: waiting", 60)?;
     let mut debugger = stub.attach()?;
-    let place = |name| symbol(lab, name).map(|at| IMAGE + at);
+    let image = image(lab)?;
+    let place = |name| symbol(lab, name).map(|at| image + at);
     let (vectors, drain, enter, landing) =
         (place("vectors")?, place("drain_error")?, place("enter_guest")?, place("leave_guest")?);
     debugger.run_to(vectors + SYNCHRONOUS, &[0])?;
@@ -83,7 +84,7 @@ fn passed_on(lab: &Lab, stub: &Stub) -> Result<()> {
     wait(&mut machine, "ticker", "^tick 1", 60)?;
     wait(&mut machine, "probe", "^errors: waiting", 60)?;
     let mut debugger = stub.attach()?;
-    let vectors = IMAGE + symbol(lab, "vectors")?;
+    let vectors = image(lab)? + symbol(lab, "vectors")?;
     // Only the probe's CPU goes on: what comes from it now is its HVC.
     debugger.run_to(vectors + SYNCHRONOUS, &[0])?;
     debugger.set_register(0, PC, vectors + SERROR)?;

@@ -15,6 +15,7 @@ mod desk;
 mod errata;
 mod errors;
 mod examples;
+mod fixed;
 mod lab;
 mod life;
 mod panics;
@@ -106,6 +107,7 @@ fn trials(project: &Project, full: bool) -> Vec<Trial> {
         .chain(strain::ALL)
         .chain(panics::ALL)
         .chain(port::ALL)
+        .chain(fixed::VIRT)
         .chain([&errors::SCENARIO, &refusals::ALWAYS_A_HOST]);
     let mut trials = Vec::new();
     for (index, scenario) in scenarios.enumerate() {

@@ -29,8 +29,16 @@ pub const ALL: &[Scenario] = &[
 
 /// Nothing is mapped there at EL2.
 const NOWHERE: u64 = 0x10;
-/// QEMU's virt board has the image 2 MiB above the start of memory, behind code of QEMU's own.
-pub const IMAGE: u64 = 0x4020_0000;
+/// QEMU's virt board loads the image 2 MiB above the start of memory, behind code of QEMU's own.
+pub const LOADED: u64 = START_OF_MEMORY + 0x20_0000;
+const START_OF_MEMORY: u64 = 0x4000_0000;
+
+/// Where the image runs: it moves to the top of memory.
+pub fn image(lab: &Lab) -> Result<u64> {
+    let header = fs::read(lab.project().hypervisor_image())?;
+    let size = header.get(16..24).and_then(|size| size.try_into().ok()).context("the image has no header")?;
+    Ok(START_OF_MEMORY + (u64::from(lab.board.memory) << 20) - u64::from_le_bytes(size))
+}
 
 /// All of the board's.
 const CPUS: &[usize] = &[0, 1, 2, 3];
@@ -56,7 +64,7 @@ fn start(lab: &mut Lab, properties: &str) -> Result<(Machine, Debugger)> {
 fn derail(lab: &Lab, debugger: &mut Debugger, cpus: &[usize]) -> Result<usize> {
     // A synchronous exception from a lower level (Arm ARM, D1.3.1.5). A CPU that a debugger moves to EL2 itself would
     // go on with the translation of EL1.
-    let cpu = debugger.run_to(IMAGE + symbol(lab, "vectors")? + 0x400, cpus)?;
+    let cpu = debugger.run_to(image(lab)? + symbol(lab, "vectors")? + 0x400, cpus)?;
     ensure!(debugger.register(cpu, CPSR)? & EL2 == EL2, "CPU {cpu} is not at EL2");
     debugger.set_register(cpu, PC, NOWHERE)?;
     Ok(cpu)
@@ -151,7 +159,7 @@ fn two(lab: &mut Lab) -> Result<()> {
 fn within(lab: &mut Lab) -> Result<()> {
     let (mut machine, mut debugger) = start(lab, "")?;
     let cpu = derail(lab, &mut debugger, CPUS)?;
-    let again = debugger.run_to(IMAGE + symbol(lab, "7console10last_words")?, &[cpu])?;
+    let again = debugger.run_to(image(lab)? + symbol(lab, "7console10last_words")?, &[cpu])?;
     ensure!(again == cpu, "CPU {again} tells of it, not CPU {cpu}");
     debugger.set_register(cpu, PC, NOWHERE)?;
     debugger.let_run(CPUS)?;
@@ -163,7 +171,7 @@ fn stack_overflow(lab: &mut Lab) -> Result<()> {
     let (mut machine, mut debugger) = start(lab, "")?;
     let command = symbol(lab, "7monitor7command")?;
     machine.send(&[ESCAPE, b'l'])?;
-    let cpu = debugger.run_to(IMAGE + command, CPUS)?;
+    let cpu = debugger.run_to(image(lab)? + command, CPUS)?;
     // Not far below its top now, so just above its end then, or already below.
     let sp = debugger.register(cpu, SP)?;
     debugger.set_register(cpu, SP, sp - STACK_SIZE + 0x400)?;

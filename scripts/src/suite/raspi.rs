@@ -5,7 +5,7 @@ use super::Scenario;
 use super::lab::{Lab, Partition, overlay};
 use super::scenarios::finish;
 use super::shell::{command, power_off, prompt, wait};
-use super::{refusals, scenarios, watchdog};
+use super::{fixed, refusals, scenarios, watchdog};
 use crate::config::Config;
 use crate::qemu::{self, BoardName};
 use crate::{pack, raspi, sdcard};
@@ -42,7 +42,7 @@ pub fn board() -> qemu::Options {
 /// Every scenario that runs on the board.
 pub fn chosen() -> impl Iterator<Item = &'static Scenario> {
     let shared = scenarios::ALL.iter().filter(|scenario| SHARED.contains(&scenario.name));
-    OWN.iter().chain(watchdog::ALL).chain(shared).chain(refusals::ALL)
+    OWN.iter().chain(fixed::RASPI).chain(watchdog::ALL).chain(shared).chain(refusals::ALL)
 }
 
 /// Every CPU leaves the spin table, however the board's CPUs happen to interleave.

@@ -4,7 +4,7 @@
 use super::Scenario;
 use super::debugger::Stub;
 use super::lab::Lab;
-use super::panics::{IMAGE, symbol};
+use super::panics::{LOADED, symbol};
 use crate::board::Fault;
 use crate::machine::{Failure, Machine};
 use crate::qemu::BoardName;
@@ -63,7 +63,7 @@ fn always_a_host(lab: &mut Lab) -> Result<()> {
     lab.board.extra.push("-S".into());
     let machine = lab.boot_bundle(Some(&good(lab)?))?;
     let mut debugger = stub.attach_first()?;
-    debugger.run_to(IMAGE + symbol(lab, "init_el2")?, &[0])?;
+    debugger.run_to(LOADED + symbol(lab, "init_el2")?, &[0])?;
     // mrs x9, hcr_el2; tbz x9
     let test = debugger.register(0, LINK)? + 4;
     debugger.run_to(test, &[0])?;

@@ -34,7 +34,17 @@ _start:
 
     // The boot CPU. x0 = tree. Nothing is known yet: not the exception level, not what the caches hold.
 primary:
+    adrp    x16, __image_start          // what to add to addresses: the image is linked at 0
+    mov     x1, xzr
+    b       prepare
+    // The boot CPU once more, in the image that `move_image` copied. x0 = tree, x1 = where the image was: its addresses
+    // are right for that place.
+moved:
+    adrp    x16, __image_start
+    sub     x16, x16, x1
+prepare:
     mov     x19, x0
+    mov     x20, x1
     msr     daifset, #0b1111
     msr     spsel, #1
     mrs     x9, currentel
@@ -50,14 +60,16 @@ primary:
     adrp    x9, __bss_start
     add     x9, x9, :lo12:__bss_start
     adrp    x10, __bss_end
-1:  cmp     x9, x10
-    b.hs    2f
-    stp     xzr, xzr, [x9], #16
-    b       1b
-2:
-    // Relocate: the image is linked at 0, so its start is what to add to each address in it. An even
-    // entry of the table is where the next one stands; an odd one is a bitmap of which of the 63 words
-    // after that are addresses too (ELF, SHT_RELR).
+1:  stp     xzr, xzr, [x9]
+    stp     xzr, xzr, [x9, #16]
+    stp     xzr, xzr, [x9, #32]
+    stp     xzr, xzr, [x9, #48]
+    add     x9, x9, #64
+    cmp     x9, x10
+    b.lo    1b
+
+    // Relocate. An even entry of the table is where the next address stands, from the start of the image; an odd one
+    // is a bitmap of which of the 63 words after that are addresses too (ELF, SHT_RELR).
     adrp    x9, __relr_start
     add     x9, x9, :lo12:__relr_start
     adrp    x10, __relr_end
@@ -69,7 +81,7 @@ primary:
     tbnz    x12, #0, 4f
     add     x13, x11, x12
     ldr     x14, [x13]
-    add     x14, x14, x11
+    add     x14, x14, x16
     str     x14, [x13], #8
     b       3b
 4:  mov     x15, x13
@@ -77,7 +89,7 @@ primary:
     cbz     x12, 6f
     tbz     x12, #0, 8f
     ldr     x14, [x15]
-    add     x14, x14, x11
+    add     x14, x14, x16
     str     x14, [x15]
 8:  add     x15, x15, #8
     b       5b
@@ -95,7 +107,54 @@ primary:
     mov     x29, xzr
     mov     x30, xzr
     mov     x0, x19
+    mov     x1, x20
     b       {start}
+
+    // Copies the image to x1, a page of free memory and what follows, and starts the copy. x0 = tree. The caches are off:
+    // what they hold of the new place is dropped first, so that nothing is written back over the copy, nor found instead
+    // of it later (Arm ARM, "Mismatched memory attributes"). No data access allocates meanwhile. Instructions are
+    // invalidated before the first is fetched from there ("Ordering and completion of data and instruction cache
+    // instructions"). Variables are as they were loaded, but for relocation: nothing has written to .data yet, and .bss
+    // is zeroed again.
+    .global move_image
+move_image:
+    adrp    x9, __image_start
+    adrp    x10, __bss_start            // what is behind it, `prepare` drops as well, before it writes there
+    add     x10, x10, :lo12:__bss_start
+    sub     x10, x10, x9
+    add     x10, x10, x1
+    mrs     x11, ctr_el0
+    ubfx    x11, x11, #16, #4           // DminLine: words, log2
+    mov     x12, #4
+    lsl     x12, x12, x11
+    mov     x13, x1
+1:  dc      ivac, x13
+    add     x13, x13, x12
+    cmp     x13, x10
+    b.lo    1b
+    dsb     sy
+    mov     x13, x1
+    mov     x14, x9
+2:  ldp     x4, x5, [x14, #16]
+    ldp     x6, x7, [x14, #32]
+    ldp     x11, x12, [x14, #48]
+    ldp     x2, x3, [x14], #64
+    stp     x4, x5, [x13, #16]
+    stp     x6, x7, [x13, #32]
+    stp     x11, x12, [x13, #48]
+    stp     x2, x3, [x13], #64
+    cmp     x13, x10
+    b.lo    2b
+    dsb     sy
+    ic      iallu
+    dsb     sy
+    isb
+    adrp    x30, moved
+    add     x30, x30, :lo12:moved
+    sub     x30, x30, x9
+    add     x30, x30, x1
+    mov     x1, x9
+    ret
 
     // Drops every line of the image behind the code, which is all that is written while the caches are off,
     // and completes all stores. Firmware has cleaned to the point of coherency what it loaded. Clobbers x9,
@@ -244,6 +303,9 @@ emergency_stack:
 unsafe extern "C" {
     /// Where the other CPUs enter.
     pub fn _secondary() -> !;
+    /// Copies the image to free memory at `to`, a page boundary, and starts it there, with the place where it was. Only
+    /// with translation off, before anything of the image but `.bss` and the stack was written to.
+    pub fn move_image(tree: u64, to: u64) -> !;
     /// Drops every cache line of the image. Only while nothing of it was written through the caches.
     pub fn invalidate_image();
     static boot_stack: u8;

@@ -209,11 +209,17 @@ impl Planner<'_, '_, '_> {
     }
 
     /// A mistake in where the kernel lies: `load-address` is to blame where there is one.
-    fn about_kernels_place(&self, rule: String) -> Problem {
+    fn about_kernels_place(&self, rule: String, kind: Kind) -> Problem {
         match self.spec.load_address {
             Some(address) => {
                 let problem = self.problem(rule).property("load-address").value(format!("<{address}>"));
-                problem.advice("Leave load-address out: the place follows from the image")
+                problem.advice(match kind {
+                    // Raw bytes do not say where they are linked, and may run there only.
+                    Kind::Raw => {
+                        "Give the partition memory there, or link the image for an address in its memory"
+                    }
+                    _ => "Leave load-address out: the place follows from the image",
+                })
             }
             None => self.about_kernel(rule).advice("Give the partition more memory, or move it"),
         }
@@ -232,7 +238,7 @@ impl Planner<'_, '_, '_> {
                 // Nothing else is wrong with an image that could lie elsewhere.
                 let elsewhere = Wishes { load_address: None, ..wishes };
                 let problem = match image::place(kernel, &elsewhere) {
-                    Ok(_) => self.about_kernels_place(rule),
+                    Ok(placed) => self.about_kernels_place(rule, placed.kind),
                     Err(_) => self.about_kernel(rule),
                 };
                 match advice {
@@ -256,7 +262,7 @@ impl Planner<'_, '_, '_> {
         for segment in &kernel.segments {
             let range = Range::<Ipa>::new(segment.to, segment.size)
                 .ok_or_else(|| self.about_kernel("it does not fit into the address space".into()))?;
-            room.claim(range, "the kernel").map_err(|rule| self.about_kernels_place(rule))?;
+            room.claim(range, "the kernel").map_err(|rule| self.about_kernels_place(rule, kernel.kind))?;
         }
         let linux = kernel.segments.first().filter(|_| kernel.kind == Kind::Linux);
         if linux.is_some_and(|image| room.access(image.to) != Some(Access::ALL)) {

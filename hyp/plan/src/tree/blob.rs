@@ -24,6 +24,16 @@ pub fn blob_size(bytes: &[u8]) -> Option<usize> {
     if word(bytes, 0)? == MAGIC { usize::try_from(word(bytes, 4)?).ok() } else { None }
 }
 
+/// How much of the blob that begins with `header` is read: what is behind the last of its blocks is room to grow, most of
+/// the mebibyte that QEMU hands over. `None` if there is no flattened tree.
+#[must_use]
+pub fn blob_used(header: &[u8]) -> Option<usize> {
+    let end = |start, size| word(header, start)?.checked_add(word(header, size)?);
+    let used = usize::try_from(end(8, 36)?.max(end(12, 32)?)).ok()?;
+    // The reservations have no size in the header. They come before the structure, by the Devicetree Specification.
+    Some(used.min(blob_size(header)?))
+}
+
 /// Where in `whole` a slice of it lies; `None` if it is none.
 #[must_use]
 pub fn place_in(whole: &[u8], part: &[u8]) -> Option<Range<usize>> {

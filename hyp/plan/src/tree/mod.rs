@@ -16,7 +16,7 @@ use crate::sorted::Map;
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
 
-pub use blob::{Blob, BlobNode, blob_size, place_in};
+pub use blob::{Blob, BlobNode, blob_size, blob_used, place_in};
 pub use cells::{Cells, Strings};
 pub use node::Node;
 pub(crate) use node::base_name;
