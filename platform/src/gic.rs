@@ -8,6 +8,7 @@
 #[cfg(target_arch = "aarch64")]
 mod either;
 pub mod v2;
+pub mod v2_qemu;
 #[cfg(target_arch = "aarch64")]
 pub mod v3;
 
@@ -21,6 +22,8 @@ use bulkhead_types::{CpuIndex, IntId, Trigger};
 mod offset {
     pub const CONTROL: usize = 0x000;
     pub const TYPER: usize = 0x004;
+    /// GICD_IIDR of version 2.
+    pub const IMPLEMENTER: usize = 0x008;
     pub const GROUP: usize = 0x080;
     pub const SET_ENABLE: usize = 0x100;
     pub const CLEAR_ENABLE: usize = 0x180;

@@ -26,6 +26,7 @@ use bulkhead_plan::tree::{blob_size, blob_used};
 use bulkhead_plan::{Planned, plan_board};
 use bulkhead_platform::gic::InterruptController;
 use bulkhead_platform::gic::v2::GicV2;
+use bulkhead_platform::gic::v2_qemu::QemuGicV2;
 use bulkhead_platform::gic::v3::{GicV3, Redistributor, find_redistributor};
 use bulkhead_platform::mini_uart::MINI_UART;
 use bulkhead_platform::pl011::PL011;
@@ -286,11 +287,12 @@ fn take_working_memory(
 fn start_interrupt_controller(board: &Board) -> Result<InterruptController, Refusal> {
     match &board.gic {
         Gic::V2 { distributor, cpu_interface, hypervisor_interface, .. } => {
-            Ok(InterruptController::V2(GicV2::new(
+            let gic = GicV2::new(
                 memory::map_device(*distributor)?,
                 memory::map_device(*cpu_interface)?,
                 memory::map_device(*hypervisor_interface)?,
-            )))
+            );
+            Ok(QemuGicV2::recognize(gic).map_or(InterruptController::V2(gic), InterruptController::QemuV2))
         }
         Gic::V3 { distributor, redistributors, stride, .. } => {
             let mut regions = Vec::with_capacity(redistributors.len());

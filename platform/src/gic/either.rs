@@ -3,6 +3,7 @@
 
 use super::Controller;
 use super::v2::GicV2;
+use super::v2_qemu::QemuGicV2;
 use super::v3::GicV3;
 use crate::mmio::Registers;
 use bulkhead_types::{CpuIndex, IntId};
@@ -12,6 +13,8 @@ use bulkhead_types::{CpuIndex, IntId};
 pub enum InterruptController {
     /// GICv2.
     V2(GicV2),
+    /// GICv2 in QEMU's model.
+    QemuV2(QemuGicV2),
     /// GICv3.
     V3(GicV3),
 }
@@ -23,6 +26,7 @@ macro_rules! either {
         fn $name(&self $(, $argument: $type)*) $(-> $result)? {
             match self {
                 Self::V2(gic) => gic.$name($($argument),*),
+                Self::QemuV2(gic) => gic.$name($($argument),*),
                 Self::V3(gic) => gic.$name($($argument),*),
             }
         }
@@ -56,6 +60,7 @@ impl Controller for InterruptController {
     fn write_list(&self, n: usize, value: u64) {
         match (self, n) {
             (Self::V2(gic), _) => gic.write_list(n, value),
+            (Self::QemuV2(gic), _) => gic.write_list(n, value),
             // Most often.
             (Self::V3(gic), 0) => gic.write_list(0, value),
             (Self::V3(gic), _) => write_any_list(gic, n, value),

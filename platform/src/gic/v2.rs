@@ -18,15 +18,15 @@ const GICC_IAR: usize = 0x00c;
 const GICC_EOIR: usize = 0x010;
 const GICC_APR: usize = 0x0d0;
 /// In the second 4 KiB of the CPU interface.
-const GICC_DIR: usize = 0x1000;
+pub(super) const GICC_DIR: usize = 0x1000;
 
 const GICH_HCR: usize = 0x000;
 const GICH_VTR: usize = 0x004;
 const GICH_VMCR: usize = 0x008;
-const GICH_EISR0: usize = 0x020;
+pub(super) const GICH_EISR0: usize = 0x020;
 const GICH_ELSR0: usize = 0x030;
 const GICH_APR: usize = 0x0f0;
-const GICH_LR0: usize = 0x100;
+pub(super) const GICH_LR0: usize = 0x100;
 
 /// CPU interfaces that a GICv2 may have.
 const INTERFACES: usize = 8;
@@ -38,8 +38,8 @@ static TARGETS: [AtomicU8; INTERFACES] = [const { AtomicU8::new(0) }; INTERFACES
 #[derive(Clone, Copy, Debug)]
 pub struct GicV2 {
     distributor: Registers,
-    cpu_interface: Registers,
-    hypervisor_interface: Registers,
+    pub(super) cpu_interface: Registers,
+    pub(super) hypervisor_interface: Registers,
     lists: usize,
     /// A bit for each list register that there is.
     existing: u32,
@@ -73,7 +73,7 @@ impl GicV2 {
 
 /// GICH_LR from the layout of ICH_LR_EL2 (IHI 0048). Both have the physical INTID's field end
 /// in the same EOI bit and begin with the source CPU where the interrupt is software's.
-const fn encode_list(value: u64) -> u32 {
+pub(super) const fn encode_list(value: u64) -> u32 {
     let virtual_id = value as u32 & 0x3ff;
     let physical_id = (value >> 32) as u32 & 0x3ff;
     let priority = (value >> 51) as u32 & 0x1f;
@@ -83,7 +83,7 @@ const fn encode_list(value: u64) -> u32 {
 }
 
 /// The layout of ICH_LR_EL2 from GICH_LR.
-const fn decode_list(value: u32) -> u64 {
+pub(super) const fn decode_list(value: u32) -> u64 {
     let value = value as u64;
     value & 0x3ff
         | (value >> 10 & 0x3ff) << 32

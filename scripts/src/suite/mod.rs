@@ -18,6 +18,7 @@ mod examples;
 mod fixed;
 mod lab;
 mod life;
+mod lone;
 mod panics;
 mod port;
 mod raspi;
@@ -122,6 +123,7 @@ fn trials(project: &Project, full: bool) -> Vec<Trial> {
     let of_two = [
         (stress::EACH_GIC, each),
         (strain::EACH_GIC, each),
+        (lone::EACH_GIC, each),
         (life::LONG, long),
         (stress::LONG, long),
         (strain::LONG, long),

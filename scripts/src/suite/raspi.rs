@@ -5,7 +5,7 @@ use super::Scenario;
 use super::lab::{Lab, Partition, overlay};
 use super::scenarios::finish;
 use super::shell::{command, power_off, prompt, wait};
-use super::{fixed, refusals, scenarios, watchdog};
+use super::{fixed, lone, refusals, scenarios, watchdog};
 use crate::config::Config;
 use crate::qemu::{self, BoardName};
 use crate::{pack, raspi, sdcard};
@@ -42,7 +42,8 @@ pub fn board() -> qemu::Options {
 /// Every scenario that runs on the board.
 pub fn chosen() -> impl Iterator<Item = &'static Scenario> {
     let shared = scenarios::ALL.iter().filter(|scenario| SHARED.contains(&scenario.name));
-    OWN.iter().chain(fixed::RASPI).chain(watchdog::ALL).chain(shared).chain(refusals::ALL)
+    let own = OWN.iter().chain(fixed::RASPI).chain(lone::EACH_GIC);
+    own.chain(watchdog::ALL).chain(shared).chain(refusals::ALL)
 }
 
 /// Every CPU leaves the spin table, however the board's CPUs happen to interleave.
@@ -220,9 +221,7 @@ fn watchdog_of_a_guest(lab: &mut Lab) -> Result<()> {
         more: "devices = \"/soc/watchdog@7e100000\";".into(),
         ..Partition::linux("linux", DEBIAN, 0..1, 256)
     };
-    // The neighbour is for QEMU's GICv2: when a guest ends a hardware interrupt whose line is high again, the model
-    // does not look at the line until another interrupt comes. A guest that is alone may sleep for ever.
-    let mut machine = lab.boot(&[owner, Partition::ticker(1)])?;
+    let mut machine = lab.boot(&[owner])?;
     prompt(&mut machine, "linux")?;
     let node = "ls -d /proc/device-tree/watchdog@fe100000";
     command(&mut machine, "linux", node, 20)?;

@@ -156,13 +156,20 @@ fn disable(frame: &mut Frame, pstate: u64, word: u32, access: Access) -> bool {
 #[inline(never)]
 fn send_sgi(frame: &mut Frame, pstate: u64, access: Access) -> bool {
     let guest = frame.guest;
-    let InterruptController::V2(controller) = &guest.system.controller else {
-        return interrupt_controller(frame, pstate, gic::Frame::Distributor, gic::GICD_SGIR, access);
+    let value = frame.get(access.register()) as u32;
+    let is_sent = match &guest.system.controller {
+        InterruptController::V2(controller) => {
+            guest.seat.send_to_self_v2(value, &Lines::new(controller, guest.partition))
+        }
+        InterruptController::QemuV2(controller) => {
+            guest.seat.send_to_self_v2(value, &Lines::new(controller, guest.partition))
+        }
+        InterruptController::V3(_) => {
+            return interrupt_controller(frame, pstate, gic::Frame::Distributor, gic::GICD_SGIR, access);
+        }
     };
     skip(pstate, 4);
-    let value = frame.get(access.register()) as u32;
-    guest.seat.send_to_self_v2(value, &Lines::new(controller, guest.partition))
-        || send_sgi_elsewhere(guest, value)
+    is_sent || send_sgi_elsewhere(guest, value)
 }
 
 #[inline(never)]

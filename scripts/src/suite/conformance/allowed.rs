@@ -104,7 +104,6 @@ pub const ALLOWED: &[Allowed] = &[
     // Interrupts.
     any(ALL, "order: SGIs by priority, then number: taken", "which of several with one priority comes first is IMPLEMENTATION DEFINED (IHI 0069H, 4.8)"),
     any(ALL, "order: close priorities: taken", FIVE_BITS),
-    any(V2, "(virtual|physical) timer: IAR again", "QEMU's GICv2 does not look at the line of a hardware interrupt that a guest ends before another one comes"),
     // The timers' interrupts and the PMU's.
     bits(V2, r"gicd\+0xc04 ones/.", 0x2080_8000, "a neighbour's trigger would change too: QEMU's GICv2 has one for all CPUs, and GIC-400 has it fixed"),
     any("virt gicv2 .*", "active on a CPU that is off: IAR (once it is routed here|after ICACTIVER)", "QEMU's GICv2 has a shared interrupt active for each CPU by itself"),
