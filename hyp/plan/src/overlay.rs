@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Applying overlays, with the meaning that libfdt's `fdt_overlay_apply` gives them.
 //!
-//! Fragments apply in order, so that a later one may target what an earlier one made. Two things
-//! differ from libfdt, neither in what the tree means: new nodes and properties go behind the old
-//! ones instead of before them, and a labelled node without a phandle is given one.
+//! Fragments apply in order, so that a later one may target what an earlier one made. A phandle is a node's identity,
+//! not content: a node that has one keeps it, and the overlay's references follow (as in libfdt from 1.7.1 on). Two
+//! things differ from libfdt, neither in what the tree means: new nodes and properties go behind the old ones instead
+//! of before them, and a labelled node without a phandle is given one.
 
 use alloc::borrow::Cow;
 use alloc::format;
@@ -12,12 +13,16 @@ use alloc::vec::Vec;
 
 use crate::error::{Problem, nearest};
 use crate::partition::PARTITION;
+use crate::sorted::Map;
 use crate::tree::{Cells, Node, NodeId, Strings, Tree};
 
 const SYMBOLS: &str = "__symbols__";
 const FIXUPS: &str = "__fixups__";
 const LOCAL_FIXUPS: &str = "__local_fixups__";
 const OVERLAY: &str = "__overlay__";
+
+/// What holds a node's phandle, today's name and the one before it.
+const PHANDLE: [&str; 2] = ["phandle", "linux,phandle"];
 
 /// A phandle may be anything but 0 and this (Devicetree Specification, 2.3.3; libfdt).
 const LAST_PHANDLE: u32 = u32::MAX - 1;
@@ -37,20 +42,26 @@ pub fn apply<'a>(base: &mut Tree<'a>, blob: &'a [u8], what: &str) -> Result<(), 
     // Labels first: what they give a phandle in the base counts for the overlay's own. Written last, as by libfdt.
     let labels = references_to_labels(base, &overlay, what)?;
     let own = own_phandles(&overlay, base.highest_phandle(), what)?;
-    for (node, property, offset, cell) in own.into_iter().chain(labels) {
-        let place = overlay.value_mut(node, &property).and_then(|value| value.get_mut(offset..));
-        if let Some(place) = place.and_then(|bytes| bytes.first_chunk_mut::<4>()) {
-            *place = cell.to_be_bytes();
-        }
+    for (node, property, offset, cell) in own.iter().chain(&labels) {
+        set_cell(&mut overlay, *node, property, *offset, *cell);
     }
+    // Identity first, of all fragments, for any of them may refer to what another one labels.
     let mut placed = Vec::with_capacity(fragments.len());
     for fragment in fragments {
-        let fragment = overlay.node(fragment);
-        let target = target(base, fragment, what)?;
-        if let Some(content) = fragment.child(OVERLAY) {
-            merge(base, target, content);
+        let target = target(base, overlay.node(fragment), what)?;
+        let mut kept = Map::new();
+        if let Some(content) = overlay.node(fragment).child(OVERLAY) {
+            identify(base, target, content, &mut kept);
         }
-        placed.push((fragment.id(), target));
+        if !kept.entries().is_empty() {
+            follow(&mut overlay, &own, &kept);
+        }
+        placed.push((fragment, target));
+    }
+    for (fragment, target) in &placed {
+        if let Some(content) = overlay.node(*fragment).child(OVERLAY) {
+            merge(base, *target, content);
+        }
     }
     merge_symbols(base, &overlay, &placed);
     Ok(())
@@ -71,9 +82,6 @@ type NewCell<'a> = (NodeId, Cow<'a, str>, usize, u32);
 /// The overlay's own phandles, and the references to them, lifted above the base's.
 fn own_phandles<'a>(overlay: &Tree<'a>, by: u32, what: &str) -> Result<Vec<NewCell<'a>>, Problem> {
     let mut new: Vec<NewCell<'a>> = Vec::new();
-    if by == 0 {
-        return Ok(new);
-    }
     let moved = |old: u32| {
         old.checked_add(by).filter(|new| *new <= LAST_PHANDLE).ok_or_else(|| {
             Problem::new(what, "its phandles do not fit above those of the board's tree")
@@ -81,7 +89,7 @@ fn own_phandles<'a>(overlay: &Tree<'a>, by: u32, what: &str) -> Result<Vec<NewCe
         })
     };
     for node in overlay.nodes() {
-        for name in ["phandle", "linux,phandle"] {
+        for name in PHANDLE {
             if let Some(old) = node.u32(name) {
                 new.push((node.id(), name.into(), 0, moved(old)?));
             }
@@ -197,11 +205,45 @@ fn target(base: &Tree<'_>, fragment: Node<'_, '_>, what: &str) -> Result<NodeId,
     node.map(|node| node.id())
 }
 
-/// Lays the properties and children of `content` over `target`.
+/// Makes the nodes of `content` below `target` and gives a phandle to those that have none yet. `kept` becomes what
+/// the overlay calls the others by, each with the phandle that the node keeps.
+fn identify<'a>(base: &mut Tree<'a>, target: NodeId, content: Node<'_, 'a>, kept: &mut Map<u32, u32>) {
+    let mut pending = alloc::vec![(target, content)];
+    while let Some((target, content)) = pending.pop() {
+        match (base.node(target).phandle(), content.phandle()) {
+            (Some(old), Some(new)) if old != new => _ = kept.add(new, old),
+            (None, Some(_)) => {
+                for property in content.properties().iter().filter(|property| is_phandle(&property.name)) {
+                    base.set(target, property.name.clone(), property.value.clone());
+                }
+            }
+            _ => {}
+        }
+        for child in content.children() {
+            pending.push((base.child_or_new(target, child.data_name().clone()), child));
+        }
+    }
+}
+
+/// Turns the overlay's references to nodes that keep their phandles. `own` are all cells that may be such references.
+fn follow(overlay: &mut Tree<'_>, own: &[NewCell<'_>], kept: &Map<u32, u32>) {
+    for (node, property, offset, _) in own.iter().filter(|(_, property, ..)| !is_phandle(property)) {
+        let cell = cell_at(overlay.node(*node), property, *offset);
+        if let Some(phandle) = cell.and_then(|cell| kept.get(&cell)).copied() {
+            set_cell(overlay, *node, property, *offset, phandle);
+        }
+    }
+}
+
+fn is_phandle(property: &str) -> bool {
+    PHANDLE.contains(&property)
+}
+
+/// Lays the properties of `content` and of its children over `target`, whose nodes have been made: all but phandles.
 fn merge<'a>(base: &mut Tree<'a>, target: NodeId, content: Node<'_, 'a>) {
     let mut pending = alloc::vec![(target, content)];
     while let Some((target, content)) = pending.pop() {
-        for property in content.properties() {
+        for property in content.properties().iter().filter(|property| !is_phandle(&property.name)) {
             base.set(target, property.name.clone(), property.value.clone());
         }
         for child in content.children() {
@@ -237,6 +279,13 @@ fn below(node: &str, rest: &str) -> String {
         ("/", "") => String::from("/"),
         ("/", rest) => String::from(rest),
         (node, rest) => format!("{node}{rest}"),
+    }
+}
+
+fn set_cell(tree: &mut Tree<'_>, node: NodeId, property: &str, offset: usize, cell: u32) {
+    let place = tree.value_mut(node, property).and_then(|value| value.get_mut(offset..));
+    if let Some(place) = place.and_then(|bytes| bytes.first_chunk_mut::<4>()) {
+        *place = cell.to_be_bytes();
     }
 }
 

@@ -211,3 +211,66 @@ fn a_cell_that_refers_to_both_is_the_labels() {
         __local_fixups__ { fragment@0 { __overlay__ { user { node = <0>; }; }; }; }; };";
     assert_same(BASE, &[overlay.into()]);
 }
+
+/// The path of the node that a property's first cell refers to.
+fn referred(tree: &Tree<'_>, node: &str, property: &str) -> String {
+    let phandle = tree.by_path(node).unwrap().cells(property).nth(0).unwrap();
+    tree.by_phandle(phandle).unwrap().path()
+}
+
+const LABELLED: &str = "/dts-v1/; / { interrupt-parent = <&gic>; gic: gic@1 { reg = <1>; }; old@2 { }; \
+    third: third { linux,phandle = <0x30>; phandle = <0x30>; }; user { node = <0x30>; }; };";
+
+#[test]
+fn a_label_on_a_node_of_the_base_changes_no_phandle() {
+    let base = dtc("dts", "dtb", LABELLED.as_bytes());
+    let overlay = overlay(
+        "&{/} { mine: gic@1 { #interrupt-cells = <3>; }; also: third { }; \
+         new: new { interrupt-parent = <&mine>; third = <&also>; itself = <&new>; old = <&old>; }; old: old@2 { }; };",
+    );
+    let blob = dtc("dts", "dtb", overlay.as_bytes());
+    let before = Tree::parse(&base, "base").unwrap();
+    let overlays = [blob];
+    let after = ours(&base, &overlays).unwrap();
+    for path in ["/gic@1", "/third"] {
+        let phandle = |tree: &Tree<'_>| tree.by_path(path).unwrap().phandle().unwrap();
+        assert_eq!(phandle(&before), phandle(&after), "{path}");
+    }
+    assert_eq!(after.by_path("/third").unwrap().u32("linux,phandle"), Some(0x30));
+    let pairs = [("interrupt-parent", "/gic@1"), ("third", "/third"), ("itself", "/new"), ("old", "/old@2")];
+    for (property, path) in pairs {
+        assert_eq!(referred(&after, "/new", property), path);
+    }
+    assert_eq!(referred(&after, "/", "interrupt-parent"), "/gic@1");
+    assert_eq!(referred(&after, "/user", "node"), "/third");
+}
+
+/// Two fragments that label one node, new or not: both labels stand for it, whichever comes first.
+#[test]
+fn two_labels_of_two_fragments_stand_for_one_node() {
+    let base = dtc("dts", "dtb", LABELLED.as_bytes());
+    let overlay = overlay(
+        "&{/} { user { first = <&b>; }; a: new { }; }; &{/} { b: new { }; user { second = <&a>; third = <&c>; }; }; \
+         &gic { c: inner { }; };",
+    );
+    let blobs = [dtc("dts", "dtb", overlay.as_bytes())];
+    let after = ours(&base, &blobs).unwrap();
+    for (property, path) in [("first", "/new"), ("second", "/new"), ("third", "/gic@1/inner")] {
+        assert_eq!(referred(&after, "/user", property), path);
+    }
+    let empty = dtc("dts", "dtb", b"/dts-v1/; / { user { }; };");
+    let without_phandles = dtc(
+        "dts",
+        "dtb",
+        self::overlay(
+            "&{/} { user { first = <&b>; }; a: new { }; }; \
+        &{/} { b: new { }; user { second = <&a>; }; };",
+        )
+        .as_bytes(),
+    );
+    let blobs = [without_phandles];
+    let after = ours(&empty, &blobs).unwrap();
+    for property in ["first", "second"] {
+        assert_eq!(referred(&after, "/user", property), "/new");
+    }
+}
