@@ -19,7 +19,7 @@ use alloc::{format, vec};
 use bulkhead_el2::audit::Audit;
 use bulkhead_el2::tables::MapError;
 use bulkhead_plan::board::{Board, Gic};
-use bulkhead_plan::bundle::Bundle;
+use bulkhead_plan::bundle::{self, Bundle};
 use bulkhead_plan::early::{self, ConsoleKind, Outline};
 use bulkhead_plan::error::Errors;
 use bulkhead_plan::tree::{blob_size, blob_used};
@@ -31,10 +31,6 @@ use bulkhead_platform::gic::v3::{GicV3, Redistributor, find_redistributor};
 use bulkhead_platform::mini_uart::MINI_UART;
 use bulkhead_platform::pl011::PL011;
 use bulkhead_types::{CpuIndex, Hpa, PAGE_SIZE, Range};
-
-/// Where to speak when no tree says: the PL011 of QEMU's virt board. A guess that costs nothing, for
-/// without a tree the alternative is silence.
-const FALLBACK_CONSOLE: console::Place = (&PL011, 0x0900_0000);
 
 /// Why nothing was started: sentences for the console.
 pub struct Refusal(Vec<String>);
@@ -66,12 +62,8 @@ impl From<MapError> for Refusal {
 /// The boot CPU comes here from `_start`, with translation off and on its first stack; and a second time, once the image
 /// has moved from `loaded`, which is 0 before.
 pub extern "C" fn start(tree: u64, loaded: u64) -> ! {
-    // SAFETY: translation is off, so every address is mapped, and nothing else uses a UART there.
-    let speak = |sentence| unsafe { console::early_words(FALLBACK_CONSOLE, format_args!("{sentence}")) };
-    let Some(place) = find_tree(tree) else {
-        speak("error: the firmware passed no device tree in x0; nothing was started");
-        panic::halt_cpu();
-    };
+    // Without a tree no port is known: an address of one board is RAM, or a device, on another.
+    let Some(place) = find_tree(tree) else { panic::halt_cpu() };
     if loaded == 0
         && let Some(to) = place_for_image(place)
     {
@@ -80,16 +72,15 @@ pub extern "C" fn start(tree: u64, loaded: u64) -> ! {
         unsafe { entry::move_image(tree, to.0) };
     }
     if memory::start(place).is_err() {
-        speak("error: the board's device tree overlaps the hypervisor's image; nothing was started");
+        let outline = Outline::new(memory::constant_bytes(place));
+        let why = "the board's device tree overlaps the hypervisor's image";
+        early_words(outline.as_ref(), format_args!("error: {why}; nothing was started"));
         panic::halt_cpu();
     }
-    let outline = Outline::new(memory::constant_bytes(place));
-    if start_console(outline.as_ref()).is_err() {
+    let Some(outline) = Outline::new(memory::constant_bytes(place)) else { panic::halt_cpu() };
+    if start_console(&outline).is_err() {
         panic::halt_cpu();
     }
-    let Some(outline) = outline else {
-        refuse_early(format_args!("the board's device tree is malformed"));
-    };
     power::keep(outline);
     line(format_args!("Bulkhead {}", env!("CARGO_PKG_VERSION")));
     match boot(&outline, place) {
@@ -102,11 +93,17 @@ pub extern "C" fn start(tree: u64, loaded: u64) -> ! {
 fn boot(outline: &Outline<'_>, tree: Range<Hpa>) -> Result<&'static System, Refusal> {
     // Until there is a heap, no error may need one.
     let bundle_place = outline.bundle();
-    let (image, working) = take_working_memory(outline, tree, bundle_place);
+    let (image, working) = take_working_memory(outline, tree);
     let bundle_place = bundle_place.ok_or(
         "no bundle: pass one as the initial ramdisk (/chosen/linux,initrd-start and -end in the board's tree)",
     )?;
-    let bundle_bytes = memory::map_constant(bundle_place)?;
+    if !outline.is_memory(&bundle_place) {
+        return Err(Refusal(vec![format!(
+            "the initial ramdisk lies beyond the board's memory ({bundle_place}); \
+             check /chosen/linux,initrd-start and -end, which the boot loader writes"
+        )]));
+    }
+    let (bundle_place, bundle_bytes) = map_bundle(outline, bundle_place)?;
 
     let bundle = Bundle::parse(bundle_bytes, crc::best())?.lying_at(bundle_place.start());
     if bundle_bytes.len() >= 1 << 20 && bundle.is_slow_to_check() {
@@ -194,18 +191,12 @@ pub extern "C" fn wrong_level(tree: u64) -> ! {
     let level = read_register!("currentel") >> 2 & 0b11;
     let place = find_tree(tree).map(memory::constant_bytes);
     let outline = place.and_then(Outline::new);
-    let console = outline.as_ref().and_then(Outline::console).map(place_of);
     let why = match level {
         2 => "this CPU is a host at EL2 always: HCR_EL2.E2H cannot be cleared (no FEAT_E2H0)",
         _ => "a hypervisor must be entered at EL2 (QEMU: -machine virt,virtualization=on)",
     };
-    // SAFETY: translation is off, so the registers can be reached; nothing else uses them.
-    unsafe {
-        console::early_words(
-            console.unwrap_or(FALLBACK_CONSOLE),
-            format_args!("error: entered at EL{level}; {why}\nrefused: 1 error; nothing was started"),
-        );
-    }
+    let what = format_args!("error: entered at EL{level}; {why}\nrefused: 1 error; nothing was started");
+    early_words(outline.as_ref(), what);
     // EL3 has nobody to call.
     if let (1, Some(outline)) = (level, &outline) {
         power::off_untranslated(outline);
@@ -240,9 +231,17 @@ fn image_range() -> Option<Range<Hpa>> {
     Range::<Hpa>::new(Hpa(image.text), image.end.checked_sub(image.text)?)
 }
 
-/// Makes the tree's console the log's.
-fn start_console(outline: Option<&Outline<'_>>) -> Result<(), MapError> {
-    let place = outline.and_then(Outline::console).map_or(FALLBACK_CONSOLE, place_of);
+/// Prints on the tree's console, if it names one, while translation is off.
+fn early_words(outline: Option<&Outline<'_>>, text: core::fmt::Arguments<'_>) {
+    if let Some(place) = outline.and_then(Outline::console).map(place_of) {
+        // SAFETY: translation is off, so the registers can be reached; nothing else uses them.
+        unsafe { console::early_words(place, text) };
+    }
+}
+
+/// Makes the tree's console the log's, if it names one.
+fn start_console(outline: &Outline<'_>) -> Result<(), MapError> {
+    let Some(place) = outline.console().map(place_of) else { return Ok(()) };
     // No port has more registers than fit into the page that is mapped at least.
     memory::map_device(Range::<Hpa>::new(Hpa(place.1 as u64), 1).ok_or(MapError::OutOfRange)?)?;
     // SAFETY: mapped just now as Device memory, for ever; this is the only call.
@@ -260,17 +259,13 @@ fn place_of(console: early::Console) -> console::Place {
 }
 
 /// Finds memory for stacks and heap, and starts the heap. Returns where the image is and what was found.
-fn take_working_memory(
-    outline: &Outline<'_>,
-    tree: Range<Hpa>,
-    bundle: Option<Range<Hpa>>,
-) -> (Range<Hpa>, Range<Hpa>) {
+fn take_working_memory(outline: &Outline<'_>, tree: Range<Hpa>) -> (Range<Hpa>, Range<Hpa>) {
     let cpus = outline.cpu_count().max(1);
     let size = outline.working_size();
     let Some(image) = image_range() else {
         refuse_early(format_args!("the hypervisor's image lies at the end of the address space"));
     };
-    let taken = [image, tree, bundle.unwrap_or(image)];
+    let taken = [image, tree, outline.room_of_bundle().unwrap_or(image)];
     let Some(working) = outline.free_range(&taken, size, PAGE_SIZE) else {
         refuse_early(format_args!(
             "too little memory: the hypervisor needs {} KiB in one piece, and the board has not so much free",
@@ -281,6 +276,21 @@ fn take_working_memory(
         refuse_early(format_args!("the hypervisor's working memory cannot be mapped ({error:?})"));
     }
     (image, working)
+}
+
+/// Maps the bundle. `/chosen/linux,initrd-end` is the byte behind the last one, but U-Boot's `fdt chosen` writes the
+/// last one: where the FIT itself is one byte longer, and memory is there, the FIT is right.
+fn map_bundle(outline: &Outline<'_>, place: Range<Hpa>) -> Result<(Range<Hpa>, &'static [u8]), Refusal> {
+    let bytes = memory::map_constant(place)?;
+    let longer = outline.room_of_bundle().filter(|longer| outline.is_memory(longer));
+    let Some(longer) = longer.filter(|longer| bundle::size(bytes) == usize::try_from(longer.size()).ok())
+    else {
+        return Ok((place, bytes));
+    };
+    if let Some(last) = Range::<Hpa>::new(place.end(), 1) {
+        memory::map_constant(last)?;
+    }
+    Ok((longer, memory::constant_bytes(longer)))
 }
 
 /// Maps and resets the interrupt controller.

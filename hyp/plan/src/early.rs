@@ -7,8 +7,11 @@ use bulkhead_types::{Hpa, PAGE_SIZE, Range, align_down, align_up};
 use crate::board::Conduit;
 use crate::tree::{Blob, BlobNode, Cells, Strings, through};
 
-/// The deepest path of a console, in nodes.
+/// The deepest path of a console, in nodes, and the deepest node that is looked for.
 const MAX_PATH: usize = 16;
+
+/// The alias of a board's first serial port.
+pub(crate) const FIRST_SERIAL: &str = "serial0";
 
 /// An entry of a spin table: one address (Devicetree Specification, 3.8.1).
 pub(crate) const SPIN_TABLE_SIZE: u64 = 8;
@@ -110,12 +113,19 @@ impl<'a> Outline<'a> {
         align_up(heap, PAGE_SIZE).unwrap_or(heap).saturating_add(stacks_size(cpus))
     }
 
-    /// The console that `/chosen/stdout-path` names; `None` if it names none, or none that can be driven.
+    /// The console that `/chosen/stdout-path` names; where it names none that can be driven, the port of the alias
+    /// `serial0`. `None` if that cannot be driven either: then nobody speaks, for no address can be guessed.
     #[must_use]
     pub fn console(&self) -> Option<Console> {
-        let chosen = self.chosen?;
-        let stdout = string(&chosen, "stdout-path").or_else(|| string(&chosen, "linux,stdout-path"))?;
-        let name = without_options(stdout);
+        let named = self.chosen.and_then(|chosen| {
+            string(&chosen, "stdout-path").or_else(|| string(&chosen, "linux,stdout-path"))
+        });
+        let named = named.and_then(|stdout| self.port(without_options(stdout), false));
+        named.or_else(|| self.port(FIRST_SERIAL, true))
+    }
+
+    /// The port that is called so, a path or an alias. Memory is none, whatever the node says.
+    fn port(&self, name: &str, must_be_available: bool) -> Option<Console> {
         let path = if name.starts_with('/') { name } else { string(&self.aliases?, name)? };
 
         let mut chain: [Option<BlobNode<'_>>; MAX_PATH] = [None; MAX_PATH];
@@ -127,14 +137,33 @@ impl<'a> Outline<'a> {
         }
         let kind = ConsoleKind::of(Strings::new(node.property("compatible")?))?;
         let registers = first_registers(&node, || chain.iter().rev().flatten())?;
-        Some(Console { kind, registers })
+        let is_usable = !must_be_available || is_available(&node);
+        (is_usable && !self.banks().any(|bank| bank.overlaps(&registers)))
+            .then_some(Console { kind, registers })
+    }
+
+    /// The banks of RAM as the tree lists them.
+    fn banks(&self) -> impl Iterator<Item = Range<Hpa>> + use<'a> {
+        let root = self.blob.root();
+        let is_memory =
+            |node: &BlobNode<'_>| node.property("device_type") == Some(b"memory\0") && is_available(node);
+        root.children().filter(is_memory).flat_map(move |node| ranges(&root, &node))
+    }
+
+    /// Whether all of this is RAM.
+    #[must_use]
+    pub fn is_memory(&self, range: &Range<Hpa>) -> bool {
+        let overlap = |bank: Range<Hpa>| {
+            bank.end().min(range.end()).0.saturating_sub(bank.start().max(range.start()).0)
+        };
+        self.banks().map(overlap).fold(0, u64::saturating_add) >= range.size()
     }
 
     /// How the firmware's power interface is called: as [`crate::board::Board::psci`]. None where that would be by
     /// HVC, which from EL2 leads to EL2.
     #[must_use]
     pub fn psci(&self) -> Option<Conduit> {
-        let found = self.blob.root().children().find_map(|node| conduit(|name| node.property(name)));
+        let found = find(&self.blob.root(), MAX_PATH, &|node| conduit(|name| node.property(name)));
         found.filter(|conduit| *conduit == Conduit::Smc)
     }
 
@@ -167,8 +196,16 @@ impl<'a> Outline<'a> {
     pub fn bundle(&self) -> Option<Range<Hpa>> {
         let address = |name| Cells::new(self.chosen?.property(name)?).number();
         let start = address("linux,initrd-start")?;
-        let size = address("linux,initrd-end")?.checked_sub(start)?;
+        let end = address("linux,initrd-end")?;
+        let size = end.checked_sub(start)?;
         if size == 0 { None } else { Range::<Hpa>::new(Hpa(start), size) }
+    }
+
+    /// The same with one byte more: some loaders name the last byte for the end, and the FIT itself shows it later.
+    #[must_use]
+    pub fn room_of_bundle(&self) -> Option<Range<Hpa>> {
+        let bundle = self.bundle()?;
+        Range::<Hpa>::new(bundle.start(), bundle.size().checked_add(1)?)
     }
 
     /// Where the hypervisor's image goes, which the firmware put at `loaded`: as high as possible. Guests are linked for
@@ -177,22 +214,17 @@ impl<'a> Outline<'a> {
     /// may read them.
     #[must_use]
     pub fn place_for_image(&self, loaded: Range<Hpa>, tree: Range<Hpa>) -> Option<Range<Hpa>> {
-        self.free_range(&[loaded, tree, self.bundle().unwrap_or(loaded)], loaded.size(), PAGE_SIZE)
+        self.free_range(&[loaded, tree, self.room_of_bundle().unwrap_or(loaded)], loaded.size(), PAGE_SIZE)
     }
 
     /// The highest free range of `size` bytes of memory, aligned to `align` (a power of two), that touches
     /// neither a memory reservation nor anything in `taken`, and that EL2's tables reach.
     #[must_use]
     pub fn free_range(&self, taken: &[Range<Hpa>], size: u64, align: u64) -> Option<Range<Hpa>> {
-        let root = self.blob.root();
-        let is_memory =
-            |node: &BlobNode<'_>| node.property("device_type") == Some(b"memory\0") && is_available(node);
         let mut best: Option<Range<Hpa>> = None;
-        for node in root.children().filter(is_memory) {
-            for bank in ranges(&root, &node) {
-                let found = self.free_in(taken, bank, size, align);
-                best = best.into_iter().chain(found).max_by_key(|range| range.start());
-            }
+        for bank in self.banks() {
+            let found = self.free_in(taken, bank, size, align);
+            best = best.into_iter().chain(found).max_by_key(|range| range.start());
         }
         best
     }
@@ -243,6 +275,17 @@ impl<'a> Outline<'a> {
     }
 }
 
+/// What `wanted` says of the first node below `parent` that it has an answer for: siblings before what is below them. `depth` bounds the stack.
+fn find<'a, T>(
+    parent: &BlobNode<'a>,
+    depth: usize,
+    wanted: &impl Fn(&BlobNode<'a>) -> Option<T>,
+) -> Option<T> {
+    let depth = depth.checked_sub(1)?;
+    let here = parent.children().find_map(|node| wanted(&node));
+    here.or_else(|| parent.children().find_map(|node| find(&node, depth, wanted)))
+}
+
 /// The first range in `reg` as the CPUs see it. `buses` are the nodes above, the nearest first.
 fn first_registers<'n, 't: 'n, B>(node: &BlobNode<'t>, buses: impl Fn() -> B) -> Option<Range<Hpa>>
 where
@@ -274,7 +317,7 @@ pub(crate) fn conduit<'t>(property: impl Fn(&str) -> Option<&'t [u8]>) -> Option
 }
 
 /// Every range in `reg`, in the addresses of the bus.
-fn ranges(bus: &BlobNode<'_>, node: &BlobNode<'_>) -> impl Iterator<Item = Range<Hpa>> {
+fn ranges<'a>(bus: &BlobNode<'a>, node: &BlobNode<'a>) -> impl Iterator<Item = Range<Hpa>> + use<'a> {
     let reg = Cells::new(node.property("reg").unwrap_or(&[]));
     let entries = reg.entries(0, [address_cells(bus), size_cells(bus)]);
     entries.filter_map(|[start, size]| Range::<Hpa>::new(Hpa(start), size))

@@ -3,14 +3,14 @@
 
 mod support;
 
-use bulkhead_plan::board::{Board, Gic, Start};
+use bulkhead_plan::board::{Board, Conduit, Gic, Start};
 use bulkhead_plan::bundle::{Bundle, software_crc32};
 use bulkhead_plan::early::{ConsoleKind, Outline};
 use bulkhead_plan::plan::GuestGic;
 use bulkhead_plan::plan_board;
 use bulkhead_plan::tree::Tree;
 use bulkhead_types::{Hpa, IntId, Ipa, Mpidr, Range, Trigger};
-use support::{assert_disjoint_beside, overlay, root, small_bundle};
+use support::{assert_disjoint_beside, dtc, overlay, root, small_bundle};
 
 fn source() -> String {
     std::fs::read_to_string(root().join("hyp/plan/tests/boards/spin-table.dts")).unwrap()
@@ -316,4 +316,147 @@ fn the_examples_are_planned() {
         }
     }
     assert!(count >= 5, "only {count} examples were found");
+}
+
+/// What an overlay on this board's root, beside one partition, gives.
+fn with_overlay(source: &str, content: &str) -> Result<bulkhead_plan::Planned, String> {
+    let blob = dtc("dts", "dtb", source.as_bytes());
+    let file = small_bundle(overlay(&format!(
+        "/dts-v1/; /plugin/; &{{/}} {{ partitions {{ compatible = \"bulkhead,partitions\"; \
+         #address-cells = <2>; #size-cells = <2>; a {{ {HEAD} primary; }}; }}; }}; {content}"
+    )));
+    let bundle = Bundle::parse(&file, software_crc32).unwrap();
+    plan_board(&blob, &bundle, vec![(range(0x5000_0000, 0x10_0000), "the hypervisor's working memory")])
+        .map_err(|errors| errors.to_string())
+}
+
+/// A board with its PSCI and its PMU where the binding allows them.
+const NESTED: &str = r#"/dts-v1/;
+/ {
+    #address-cells = <2>;
+    #size-cells = <2>;
+    interrupt-parent = <&gic>;
+    chosen { stdout-path = "/serial@9000000"; };
+    aliases { serial0 = "/soc/serial@9040000"; };
+    memory@40000000 { device_type = "memory"; reg = <0 0x40000000 0 0x80000000>; };
+    firmware { psci { compatible = "arm,psci-1.0"; method = "smc"; }; };
+    cpus {
+        #address-cells = <1>;
+        #size-cells = <0>;
+        cpu@0 { device_type = "cpu"; compatible = "arm,cortex-a53"; reg = <0>; enable-method = "psci"; };
+        cpu@1 { device_type = "cpu"; compatible = "arm,cortex-a53"; reg = <1>; enable-method = "psci"; };
+    };
+    timer { compatible = "arm,armv8-timer"; interrupts = <1 13 8>, <1 14 8>, <1 11 8>, <1 10 8>; };
+    gic: interrupt-controller@8000000 {
+        compatible = "arm,gic-v3";
+        #interrupt-cells = <3>;
+        interrupt-controller;
+        reg = <0 0x8000000 0 0x10000>, <0 0x80a0000 0 0x40000>;
+        interrupts = <1 9 4>;
+    };
+    soc {
+        #address-cells = <2>;
+        #size-cells = <2>;
+        ranges;
+        interconnect-pmu { compatible = "example,interconnect-pmu"; };
+        pmu { compatible = "arm,cortex-a53-pmu"; interrupts = <1 7 4>; };
+        serial@9040000 { compatible = "arm,pl011"; reg = <0 0x9040000 0 0x1000>; interrupts = <0 8 4>; };
+    };
+    serial@9000000 { compatible = "arm,pl011"; reg = <0 0x9000000 0 0x1000>; interrupts = <0 1 4>; };
+};"#;
+
+#[test]
+fn nodes_are_found_by_compatible() {
+    let planned = with_overlay(NESTED, "").unwrap();
+    assert_eq!(planned.board.psci, Some(Conduit::Smc));
+    assert_eq!(planned.board.counters.map(|(id, _)| id), Some(IntId::ppi(7)));
+    let blob = dtc("dts", "dtb", NESTED.as_bytes());
+    assert_eq!(Outline::new(&blob).unwrap().psci(), Some(Conduit::Smc));
+}
+
+#[test]
+fn a_missing_enable_method_is_named() {
+    let source = NESTED.replace(" enable-method = \"psci\";", "");
+    let error = with_overlay(&source, "").unwrap_err();
+    assert!(error.contains("(enable-method)") && error.contains("/cpus/cpu@0"), "{error}");
+    assert!(!error.contains("the other partitions"), "{error}");
+}
+
+/// Early boot and the plan agree on the console: the named port, the first serial port, or none; never in RAM.
+#[test]
+fn no_console_is_guessed() {
+    let consoles = |source: &str| {
+        let blob = dtc("dts", "dtb", source.as_bytes());
+        let early = Outline::new(&blob).unwrap().console().map(|console| console.registers);
+        let read = Board::read(&Tree::parse(&blob, "board").unwrap()).unwrap();
+        assert_eq!(early, read.console.map(|console| console.registers), "{source}");
+        early
+    };
+    let (named, first) = (Some(range(0x900_0000, 0x1000)), Some(range(0x904_0000, 0x1000)));
+    assert_eq!(consoles(NESTED), named);
+    let unnamed = NESTED.replace("stdout-path = \"/serial@9000000\";", "");
+    assert_eq!(consoles(&unnamed), first);
+    assert_eq!(
+        consoles(&NESTED.replace("stdout-path = \"/serial@9000000\"", "stdout-path = \"/none\"")),
+        first
+    );
+    assert_eq!(
+        consoles(&NESTED.replace("stdout-path = \"/serial@9000000\"", "stdout-path = \"/timer\"")),
+        first
+    );
+    assert_eq!(consoles(&unnamed.replace("serial0 =", "serial1 =")), None);
+    assert_eq!(
+        consoles(&unnamed.replace("serial@9040000 {", "serial@9040000 { status = \"disabled\";")),
+        None
+    );
+    let in_memory = unnamed.replace("reg = <0 0x9040000 0 0x1000>", "reg = <0 0x49040000 0 0x1000>");
+    assert_eq!(consoles(&in_memory), None);
+}
+
+#[test]
+fn overlays_cannot_change_what_boot_has_used() {
+    for (content, said) in [
+        ("&{/chosen} { stdout-path = \"/soc/serial@9040000\"; };", "stdout-path"),
+        ("&{/firmware/psci} { status = \"disabled\"; };", "PSCI"),
+        ("&{/cpus/cpu@1} { status = \"fail\"; };", "changes the board's CPUs"),
+        ("&{/cpus/cpu@1} { enable-method = \"spin-table\"; cpu-release-addr = <0 0x41000000>; };", "CPUs"),
+        ("&{/memory@40000000} { reg = <0 0x40000000 0 0x10000000>; };", "takes away memory"),
+        (
+            "&{/} { reserved-memory { #address-cells = <2>; #size-cells = <2>; ranges; \
+             mine@50000000 { reg = <0 0x50000000 0 0x1000>; }; }; };",
+            "reserves memory in which the hypervisor's working memory is",
+        ),
+    ] {
+        let error = with_overlay(NESTED, content).unwrap_err();
+        assert!(error.contains(said), "{content}: {error}");
+    }
+    // What boot did not use may change.
+    let elsewhere = "&{/} { reserved-memory { #address-cells = <2>; #size-cells = <2>; ranges; \
+        mine@60000000 { reg = <0 0x60000000 0 0x1000>; }; }; };";
+    with_overlay(NESTED, elsewhere).unwrap();
+    with_overlay(NESTED, "&{/chosen} { stdout-path = \"/serial@9000000:115200n8\"; };").unwrap();
+}
+
+/// U-Boot's `fdt chosen` writes the last byte instead of the end: the FIT's own size shows it.
+#[test]
+fn a_bundle_knows_its_own_size() {
+    let file = small_bundle(overlay("/dts-v1/; /plugin/; &{/} { };"));
+    let mut longer = file.clone();
+    longer.extend([0; 5]);
+    for bytes in [&file[..], &longer, &file[..file.len() - 1], &file[..file.len() - 100]] {
+        assert_eq!(bulkhead_plan::bundle::size(bytes), Some(file.len()));
+    }
+    assert_eq!(bulkhead_plan::bundle::size(&file[..64]), None);
+    let error = Bundle::parse(&file[..file.len() - 1], software_crc32).unwrap_err().to_string();
+    assert!(error.contains(&format!("{} bytes here", file.len() - 1)), "{error}");
+}
+
+#[test]
+fn a_range_beyond_memory_is_known() {
+    let blob = dtc("dts", "dtb", NESTED.as_bytes());
+    let outline = Outline::new(&blob).unwrap();
+    assert!(
+        outline.is_memory(&range(0x4800_0000, 0x1000)) && outline.is_memory(&range(0x4000_0000, 0x8000_0000))
+    );
+    assert!(!outline.is_memory(&range(0xbfff_f000, 0x2000)) && !outline.is_memory(&range(0, 1)));
 }

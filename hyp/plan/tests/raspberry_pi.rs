@@ -177,7 +177,7 @@ fn every_model_has_its_memory() {
     }
 }
 
-/// What early boot and the whole plan have for a console where the tree says so: the same.
+/// What early boot and the whole plan have for a console: the same, what stdout-path names, or else serial0.
 #[test]
 fn the_console_is_what_stdout_path_names() {
     let ports = [
@@ -187,8 +187,8 @@ fn the_console_is_what_stdout_path_names() {
         ("/soc/serial@7e201400", Some((ConsoleKind::Pl011, 0xfe20_1400, 121))),
         ("/soc/serial@7e201800:115200", Some((ConsoleKind::Pl011, 0xfe20_1800, 121))),
         ("/soc/serial@7e201a00", Some((ConsoleKind::Pl011, 0xfe20_1a00, 121))),
-        ("/soc/gpio@7e200000", None),
-        ("serial9", None),
+        ("/soc/gpio@7e200000", Some((ConsoleKind::Pl011, 0xfe20_1000, 121))),
+        ("serial9", Some((ConsoleKind::Pl011, 0xfe20_1000, 121))),
     ];
     for (stdout, expected) in ports {
         let blob = board();

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The board, as its device tree describes it.
 
+mod before;
 mod read;
 
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use bulkhead_types::{Hpa, IntId, Mpidr, Range, Trigger};
+
+pub(crate) use before::BeforeOverlays;
 
 use crate::early::ConsoleKind;
 use crate::tree::NodeId;

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use bulkhead_types::{Hpa, IntId, Mpidr, Range, Trigger};
 
 use super::{Board, Conduit, Console, Cpu, Entropy, Gic, Start, Timer};
-use crate::early::{ConsoleKind, SPIN_TABLE_SIZE, conduit, without_options};
+use crate::early::{ConsoleKind, FIRST_SERIAL, SPIN_TABLE_SIZE, conduit, without_options};
 use crate::error::{Errors, Problem};
 use crate::interrupts::{GIC_V2, GIC_V3, interrupts, understood_interrupts};
 use crate::sorted::{Map, sort_by_key};
@@ -31,7 +31,7 @@ impl Board {
         let gic = errors.note(gic(tree));
         let timer = errors.note(timer(tree));
         let console = errors.note(console(tree));
-        let psci = errors.note(psci(root));
+        let psci = errors.note(psci(tree));
         if psci == Some(None) && cpus.iter().flatten().any(|cpu| cpu.start == Some(Start::Psci)) {
             errors.push(
                 Problem::new(
@@ -79,7 +79,7 @@ impl Board {
             gic,
             gic_node,
             timer,
-            counters: counters(root),
+            counters: counters(tree),
             console,
             entropy: Entropy { rng_seed: chosen("rng-seed"), kaslr_seed: chosen("kaslr-seed") },
         })
@@ -87,8 +87,8 @@ impl Board {
 }
 
 /// How the firmware's power interface is called, if there is one.
-fn psci(root: Node<'_, '_>) -> Result<Option<Conduit>, Problem> {
-    let found = root.children().find_map(|node| Some((node, conduit(|name| node.property(name))?)));
+pub(super) fn psci(tree: &Tree<'_>) -> Result<Option<Conduit>, Problem> {
+    let found = tree.nodes().find_map(|node| Some((node, conduit(|name| node.property(name))?)));
     match found {
         Some((node, Conduit::Hvc)) => {
             let rule = "HVC calls the hypervisor itself: firmware is called by SMC from EL2";
@@ -137,7 +137,7 @@ fn memory(root: Node<'_, '_>) -> Result<Vec<Range<Hpa>>, Problem> {
     Ok(merged)
 }
 
-fn reserved(tree: &Tree<'_>) -> Result<Vec<(Range<Hpa>, String)>, Problem> {
+pub(super) fn reserved(tree: &Tree<'_>) -> Result<Vec<(Range<Hpa>, String)>, Problem> {
     let mut reserved = Vec::new();
     for (address, size) in &tree.reservations {
         if let Some(range) = Range::<Hpa>::new(Hpa(*address), *size) {
@@ -152,7 +152,7 @@ fn reserved(tree: &Tree<'_>) -> Result<Vec<(Range<Hpa>, String)>, Problem> {
     Ok(reserved)
 }
 
-fn cpus(root: Node<'_, '_>) -> Result<Vec<Cpu>, Errors> {
+pub(super) fn cpus(root: Node<'_, '_>) -> Result<Vec<Cpu>, Errors> {
     let mut errors = Errors::new();
     let mut cpus: Vec<Cpu> = Vec::new();
     let mut affinities = Map::new();
@@ -282,28 +282,42 @@ fn timer(tree: &Tree<'_>) -> Result<Timer, Problem> {
 }
 
 /// The PMU's interrupt, if it is a private one (Linux's `arm/pmu.yaml`).
-fn counters(root: Node<'_, '_>) -> Option<(IntId, u32)> {
+fn counters(tree: &Tree<'_>) -> Option<(IntId, u32)> {
     let is_pmu = |node: &Node<'_, '_>| {
         node.strings("compatible").any(|name| name.ends_with("-pmu") || name.ends_with("-pmuv3"))
     };
-    let node = root.children().find(is_pmu)?;
-    let (id, trigger) = understood_interrupts(node).into_iter().find(|(id, _)| id.is_private())?;
-    let flags = match trigger {
-        Trigger::Level => 4,
-        Trigger::Edge => 1,
-    };
-    // As the node has them where it has them in the usual place.
-    Some((id, node.cells("interrupts").nth(2).map_or(flags, |flags| flags & 0xf)))
+    // Interconnects and SoCs have PMUs too, whose interrupts are shared or missing.
+    tree.nodes().filter(is_pmu).find_map(|node| {
+        let (id, trigger) = understood_interrupts(node).into_iter().find(|(id, _)| id.is_private())?;
+        let flags = match trigger {
+            Trigger::Level => 4,
+            Trigger::Edge => 1,
+        };
+        // As the node has them where it has them in the usual place.
+        Some((id, node.cells("interrupts").nth(2).map_or(flags, |flags| flags & 0xf)))
+    })
 }
 
-fn console(tree: &Tree<'_>) -> Result<Option<Console>, Problem> {
-    let node = tree.root().child("chosen").and_then(|chosen| {
+/// The console as [`crate::early::Outline::console`] finds it, with its interrupt.
+pub(super) fn console(tree: &Tree<'_>) -> Result<Option<Console>, Problem> {
+    let named = tree.root().child("chosen").and_then(|chosen| {
         let stdout = chosen.string("stdout-path").or_else(|| chosen.string("linux,stdout-path"))?;
         tree.find(without_options(stdout))
     });
-    let Some(node) = node else { return Ok(None) };
+    if let Some(console) = named.map_or(Ok(None), |node| port(tree, node))? {
+        return Ok(Some(console));
+    }
+    let first = tree.find(FIRST_SERIAL).filter(Node::is_available);
+    first.map_or(Ok(None), |node| port(tree, node))
+}
+
+/// The port that a node describes, if it can be driven. Memory is none, whatever the node says.
+fn port(tree: &Tree<'_>, node: Node<'_, '_>) -> Result<Option<Console>, Problem> {
     let Some(kind) = ConsoleKind::of(node.strings("compatible")) else { return Ok(None) };
     let Some(registers) = node.registers()?.first().copied() else { return Ok(None) };
+    if memory(tree.root()).is_ok_and(|banks| banks.iter().any(|bank| bank.overlaps(&registers))) {
+        return Ok(None);
+    }
     let interrupt = understood_interrupts(node).first().copied();
     Ok(Some(Console { node: node.id(), kind, registers, interrupt }))
 }

@@ -185,29 +185,54 @@ impl<'a> Bundle<'a> {
     }
 }
 
+/// The size that a FIT image gives itself: where its tree and the data of all its images end. `None` if it cannot be read.
+#[must_use]
+pub fn size(bytes: &[u8]) -> Option<usize> {
+    let tree = Tree::parse(bytes, BUNDLE).ok()?;
+    let tree_size = blob_size(bytes)?;
+    let ends = tree.by_path("/images")?.children().filter_map(|node| {
+        let (start, size) = place_behind(node, tree_size).ok()?;
+        start?.checked_add(size)
+    });
+    Some(ends.fold(tree_size, usize::max))
+}
+
 /// Where the data of an image lies in the file.
 fn place(node: Node<'_, '_>, bytes: &[u8], tree_size: usize) -> Result<Range<usize>, Problem> {
-    let problem = |rule: &'static str| Problem::new(format!("bundle, {}", node.path()), rule);
     if let Some(data) = node.property("data") {
-        return place_in(bytes, data).ok_or_else(|| problem("its data is not in the bundle"));
+        return place_in(bytes, data).ok_or_else(|| of_image(node, "its data is not in the bundle"));
     }
+    let (start, size) = place_behind(node, tree_size)?;
+    let end = start.and_then(|start| start.checked_add(size));
+    match (start, end) {
+        (Some(start), Some(end)) if end <= bytes.len() => Ok(start..end),
+        _ => Err(of_image(node, "the bundle is cut short: the data of this image lies past its end")
+            .value(format!("{size} bytes"))
+            .advice(format!(
+                "The bundle has {} bytes here; copy the whole bundle, or pack it again",
+                bytes.len()
+            ))),
+    }
+}
+
+fn of_image(node: Node<'_, '_>, rule: &'static str) -> Problem {
+    Problem::new(format!("bundle, {}", node.path()), rule)
+}
+
+/// Start and size of an image's data behind the tree. No start where the numbers are too large.
+fn place_behind(node: Node<'_, '_>, tree_size: usize) -> Result<(Option<usize>, usize), Problem> {
     let number = |name: &str| node.cells(name).number().and_then(|number| usize::try_from(number).ok());
-    let size = number("data-size")
-        .ok_or_else(|| problem("an image needs data, or data-size with data-offset or data-position"))?;
+    let size = number("data-size").ok_or_else(|| {
+        of_image(node, "an image needs data, or data-size with data-offset or data-position")
+    })?;
     let start = match (number("data-position"), number("data-offset")) {
         (Some(position), _) => Some(position),
         (None, Some(offset)) => {
             tree_size.checked_next_multiple_of(4).and_then(|base| base.checked_add(offset))
         }
         (None, None) => {
-            return Err(problem("an image with data-size needs data-offset or data-position"));
+            return Err(of_image(node, "an image with data-size needs data-offset or data-position"));
         }
     };
-    let end = start.and_then(|start| start.checked_add(size));
-    match (start, end) {
-        (Some(start), Some(end)) if end <= bytes.len() => Ok(start..end),
-        _ => Err(problem("the bundle is cut short: the data of this image lies past its end")
-            .value(format!("{size} bytes"))
-            .advice("Copy the whole bundle, or pack it again")),
-    }
+    Ok((start, size))
 }

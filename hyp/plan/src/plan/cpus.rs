@@ -75,8 +75,19 @@ pub(super) fn assign(
         *cpus = idle.iter().copied().filter(|cpu| can_start(board, *cpu)).take(most).collect();
         idle.retain(|cpu| !cpus.contains(cpu));
         if cpus.is_empty() {
-            let rule = "the other partitions have all CPUs, and the primary one needs one too";
-            errors.push(Problem::new(spec.path.clone(), rule).property("cpus"));
+            let problem = |rule| Problem::new(spec.path.clone(), rule).property("cpus");
+            errors.push(if idle.is_empty() {
+                problem("the other partitions have all CPUs, and the primary one needs one too")
+            } else {
+                let paths: Vec<_> =
+                    idle.iter().filter_map(|cpu| board.cpus.get(usize::from(cpu.0))).collect();
+                let paths: Vec<_> = paths.iter().map(|cpu| &*cpu.path).collect();
+                problem(
+                    "the board's tree does not say how the CPUs that are left are started (enable-method)",
+                )
+                .value(listed(&paths))
+                .advice("Where the boot loader adds it, take the tree that it passes on")
+            });
         }
     }
     (assigned, idle)
