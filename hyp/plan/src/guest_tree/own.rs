@@ -1,20 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! A device tree that the user brings: whole, or an overlay on the one that the guest would have had.
 
+mod promises;
+
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::{Guest, GuestBlob, at_root, flatten, make};
-use crate::error::{Problem, listed};
+use crate::error::Problem;
 use crate::overlay;
-use crate::plan::Memory;
 use crate::tree::Tree;
 
 /// The tree in `blob`, the image called `name`.
 ///
 /// # Errors
-/// A blob that is no device tree, an overlay that does not apply, or memory that the partition has not.
+/// A blob that is no device tree, an overlay that does not apply, or a description of what the partition does not have.
 pub(crate) fn own(
     guest: &Guest<'_, '_>,
     blob: &[u8],
@@ -39,10 +40,14 @@ fn given(
 ) -> Result<GuestBlob, Problem> {
     let tree = Tree::parse(blob, name)?;
     if !overlay::is_overlay(&tree) {
-        return whole(guest, tree);
+        return whole(guest, tree, warnings);
     }
     let mut tree = make(guest, warnings);
     overlay::apply(&mut tree, blob, name).map_err(of_this_guest)?;
+    // The board's tree, which a primary partition has, is described as the board is.
+    if guest.not_primarys.is_none() {
+        promises::check(guest, &tree, warnings)?;
+    }
     Ok(flatten(&tree))
 }
 
@@ -60,8 +65,12 @@ fn of_this_guest(problem: Problem) -> Problem {
 }
 
 /// A whole tree is used as it is; only `/chosen` is filled in.
-fn whole(guest: &Guest<'_, '_>, mut tree: Tree<'_>) -> Result<GuestBlob, Problem> {
-    check_memory(guest, &tree)?;
+fn whole(
+    guest: &Guest<'_, '_>,
+    mut tree: Tree<'_>,
+    warnings: &mut Vec<Problem>,
+) -> Result<GuestBlob, Problem> {
+    promises::check(guest, &tree, warnings)?;
     let chosen = at_root(&mut tree, "chosen");
     guest.boot(&mut tree, chosen);
     // Entropy goes where the tree has room for it: stale seeds would be no secret.
@@ -71,28 +80,4 @@ fn whole(guest: &Guest<'_, '_>, mut tree: Tree<'_>) -> Result<GuestBlob, Problem
         }
     }
     Ok(flatten(&tree))
-}
-
-/// A guest that believes in memory that it has not dies without a word, so that is said before.
-fn check_memory(guest: &Guest<'_, '_>, tree: &Tree<'_>) -> Result<(), Problem> {
-    let root = tree.root();
-    for node in root.children().filter(|node| node.string("device_type") == Some("memory")) {
-        for range in node.registers()? {
-            let mut covered: u64 = 0;
-            for memory in guest.memory {
-                let (start, end) = (memory.guest.0, memory.guest.0.saturating_add(memory.frames.size()));
-                let overlap = end.min(range.end().0).saturating_sub(start.max(range.start().0));
-                covered = covered.saturating_add(overlap);
-            }
-            if covered < range.size() {
-                let own: Vec<_> = guest.memory.iter().filter_map(Memory::range).collect();
-                return Err(Problem::new(
-                    node.path(),
-                    format!("{} describes memory that the partition does not have ({range})", node.path()),
-                )
-                .advice(format!("Its memory is {}", listed(&own))));
-            }
-        }
-    }
-    Ok(())
 }
