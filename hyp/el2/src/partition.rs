@@ -24,7 +24,7 @@ use bulkhead_el2::tables::{Tables, vmid};
 use bulkhead_machine::gic::Gic;
 use bulkhead_machine::limiter::Limiter;
 use bulkhead_machine::psci::{Entry as StartAt, Power};
-use bulkhead_machine::smccc::Metered;
+use bulkhead_machine::smccc::{Entropy, Metered};
 use bulkhead_machine::sysreg::{IdTable, OsLock};
 use bulkhead_machine::uart;
 use bulkhead_machine::watchdog;
@@ -317,13 +317,9 @@ impl Partition {
         }
     }
 
-    /// The random numbers that its calls may draw: of the board's source, as many as its token bucket has tokens for.
-    pub fn entropy<'a>(&'a self, system: &'a System) -> Metered<'a, Random> {
-        /// Numbers of 64 bits: what a kernel draws as it starts, and more than 12 KiB/s from then on.
-        const BURST: u64 = 512;
-        const PERIOD: u64 = 1600;
-        let period = timer::counts(1000) / PERIOD;
-        Metered { source: &system.random, bucket: &self.drawn, now: timer::now, burst: BURST, period }
+    /// The random numbers that its calls may draw.
+    pub fn entropy<'a>(&'a self, system: &'a System) -> Drawn<'a> {
+        Drawn { source: &system.random, bucket: &self.drawn }
     }
 
     /// How often it has started.
@@ -404,6 +400,28 @@ impl Partition {
         if warnings > 0 {
             console::line(format_args!("warning: {}: {warnings} more warnings suppressed", self.name));
         }
+    }
+}
+
+/// What a partition's calls draw of the board's source: as much as its token bucket has tokens for. Most calls draw nothing,
+/// so rate and time are found out by those that do.
+pub struct Drawn<'a> {
+    source: &'a Random,
+    bucket: &'a Mutex<Limiter>,
+}
+
+impl Entropy for Drawn<'_> {
+    fn is_present(&self) -> bool {
+        self.source.is_present()
+    }
+    #[inline(never)]
+    fn random(&self) -> Option<u64> {
+        /// Numbers of 64 bits: what a kernel draws as it starts, and more than 12 KiB/s from then on.
+        const BURST: u64 = 512;
+        const PERIOD: u64 = 1600;
+        let Self { source, bucket } = *self;
+        let period = timer::counts(1000) / PERIOD;
+        Metered { source, bucket, now: timer::now, burst: BURST, period }.random()
     }
 }
 

@@ -42,20 +42,20 @@ impl Entropy for NoEntropy {
 /// burst of 64-bit numbers, then one in each period. Beyond that the answer is NO_ENTROPY, as from a source that has
 /// run dry (DEN 0098, 2.4.4), after which a caller tries again later.
 #[derive(Debug)]
-pub struct Metered<'a, E> {
+pub struct Metered<'a, E, N> {
     /// The source.
     pub source: &'a E,
     /// How much the partition has drawn.
     pub bucket: &'a spin::Mutex<Limiter>,
-    /// The counter, now.
-    pub now: fn() -> u64,
+    /// Reads the counter. A type of its own, not a pointer: that would be a branch to an address in a register.
+    pub now: N,
     /// Numbers that may be drawn at once.
     pub burst: u64,
     /// Counts of the counter after which there may be one more.
     pub period: u64,
 }
 
-impl<E: Entropy> Entropy for Metered<'_, E> {
+impl<E: Entropy, N: Fn() -> u64> Entropy for Metered<'_, E, N> {
     fn is_present(&self) -> bool {
         self.source.is_present()
     }
