@@ -109,6 +109,15 @@ const THUNDERX: u64 = 0x4300_0a10;
 const THUNDERX_81: u64 = 0x4300_0a20;
 const THUNDERX_83: u64 = 0x4300_0a30;
 const THUNDERX2: u64 = 0x4300_0af0;
+const OCTX2_98: u64 = 0x4300_0b10;
+const OCTX2_96: u64 = 0x4300_0b20;
+const OCTX2_95: u64 = 0x4300_0b30;
+const OCTX2_95N: u64 = 0x4300_0b40;
+const OCTX2_95MM: u64 = 0x4300_0b50;
+const OCTX2_95O: u64 = 0x4300_0b60;
+const VULCAN: u64 = 0x4200_5160;
+const A64FX: u64 = 0x4600_0010;
+const COBALT_100: u64 = 0x6d00_d490;
 const CARMEL: u64 = 0x4e00_0040;
 const ORYON_X1: u64 = 0x5100_0010;
 const KRYO: u64 = 0x5100_2000;
@@ -154,6 +163,15 @@ const MODELS: &[(&str, u64)] = &[
     ("ThunderX 81xx", THUNDERX_81),
     ("ThunderX 83xx", THUNDERX_83),
     ("ThunderX2", THUNDERX2),
+    ("OCTEON TX2 98xx", OCTX2_98),
+    ("OCTEON TX2 96xx", OCTX2_96),
+    ("OCTEON TX2 95xx", OCTX2_95),
+    ("OCTEON TX2 95xxN", OCTX2_95N),
+    ("OCTEON TX2 95xxMM", OCTX2_95MM),
+    ("OCTEON TX2 95xxO", OCTX2_95O),
+    ("Vulcan", VULCAN),
+    ("A64FX", A64FX),
+    ("Azure Cobalt 100", COBALT_100),
     ("Carmel", CARMEL),
     ("Kryo", KRYO),
     ("Kryo 2xx Silver", KRYO_2XX_SILVER),
@@ -175,6 +193,8 @@ const ONE_VCPU: &str =
     "a CPU has one partition's tables for ever, and forgets its translations before each start";
 const HIDDEN: &str = "guests have no trace or statistical profiling";
 const ACKNOWLEDGED: &str = "an interrupt may be acknowledged wrongly (ICC_IAR1_EL1)";
+const SIBLING: &str = "a guest's write to its translation registers may be used by its sibling thread";
+const NO_NFD: &str = "EL2 has no TCR_ELx.NFD0 and NFD1, and a guest's kernel works around it for itself";
 const NO_UPDATES: &str = "EL2 does not let hardware manage the access flag and the dirty state";
 const MMU_STAYS_ON: &str = "EL2 never turns its translation off";
 const CLEAN: &str = "EL2 cleans data caches with DC CIVAC alone";
@@ -292,6 +312,12 @@ pub const ERRATA: &[Erratum] = &[
     row("23154", THUNDERX, ALL, Warn(ACKNOWLEDGED)),
     row("23154", THUNDERX_81, ALL, Warn(ACKNOWLEDGED)),
     row("23154", THUNDERX_83, ALL, Warn(ACKNOWLEDGED)),
+    row("23154", OCTX2_98, ALL, Warn(ACKNOWLEDGED)),
+    row("23154", OCTX2_96, ALL, Warn(ACKNOWLEDGED)),
+    row("23154", OCTX2_95, ALL, Warn(ACKNOWLEDGED)),
+    row("23154", OCTX2_95N, ALL, Warn(ACKNOWLEDGED)),
+    row("23154", OCTX2_95MM, ALL, Warn(ACKNOWLEDGED)),
+    row("23154", OCTX2_95O, ALL, Warn(ACKNOWLEDGED)),
     row("27456", THUNDERX, (0, 0x11), NotReached(OWN_CODE)),
     row("27456", THUNDERX_81, (0, 0), NotReached(OWN_CODE)),
     row(
@@ -312,12 +338,14 @@ pub const ERRATA: &[Erratum] = &[
         (0, 0),
         Warn("a guest can keep interrupts from its core by its group-1 interrupt enable"),
     ),
-    row(
-        "219",
-        THUNDERX2,
-        ALL,
-        Warn("a guest's write to its translation registers may be used by its sibling thread"),
-    ),
+    row("219", THUNDERX2, ALL, Warn(SIBLING)),
+    row("219", VULCAN, ALL, Warn(SIBLING)),
+    row("E#010001", A64FX, (0, 0), NotReached(NO_NFD)),
+    row("E#010001", A64FX, (0x10, 0x10), NotReached(NO_NFD)),
+    row("2067961", COBALT_100, ALL, NotReached(HIDDEN)),
+    row("2139208", COBALT_100, ALL, NotReached(HIDDEN)),
+    row("2253138", COBALT_100, ALL, NotReached(HIDDEN)),
+    row("3324339", COBALT_100, ALL, NotReached(OWN_CODE)),
     row(
         "CNP",
         CARMEL,
