@@ -12,6 +12,7 @@
 //! | `error: SENTENCE`, then `refused: ...` | the configuration is refused; nothing was started |
 //! | `panic: ...` and what follows | the hypervisor's own fault |
 
+use crate::machine::ESCAPE;
 use std::fmt;
 
 /// How a partition is doing.
@@ -46,6 +47,7 @@ pub struct Board {
     partitions: Vec<Partition>,
     focus: Option<String>,
     focus_changes: usize,
+    escape: Option<u8>,
     all_off: bool,
     errors: Vec<String>,
     refused: Option<String>,
@@ -79,6 +81,12 @@ impl fmt::Display for Fault {
 }
 
 impl Board {
+    /// The key that begins a command to the console.
+    #[must_use]
+    pub fn escape(&self) -> u8 {
+        self.escape.unwrap_or(ESCAPE)
+    }
+
     /// Takes a complete line of the hypervisor, without its prefix.
     pub fn line(&mut self, line: &str) {
         if !self.panic.is_empty() {
@@ -90,7 +98,9 @@ impl Board {
         } else if let Some(count) = line.strip_prefix("refused: ") {
             self.refused = Some(count.to_owned());
         } else if let Some(name) = line.strip_prefix("console: input goes to ") {
-            let name = name.split_once(';').map_or(name, |(name, _)| name);
+            let (name, help) = name.split_once(';').unwrap_or((name, ""));
+            // The plan's `escape-key`.
+            self.escape = help.strip_prefix(" Ctrl-").and_then(|key| Some(key.bytes().next()? ^ 0x40));
             self.focus = Some(name.to_owned());
             self.focus_changes += 1;
         } else if line.starts_with("every partition has powered off") {

@@ -127,6 +127,7 @@ On a terminal the keyboard goes to the partition in focus. Ctrl-] and then
   ?         explains the keys
   q         ends QEMU
   Ctrl-]    types a Ctrl-]
+The plan's escape-key puts another key in place of Ctrl-].
 
 Without a terminal the configuration's own *.play session is played, if it has one.
 The exit status is 0 if every partition powered itself off.")]

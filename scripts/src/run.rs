@@ -5,7 +5,7 @@ use crate::board::Fault;
 use crate::config::Config;
 use crate::display::{Display, Lines, Terminal};
 use crate::door::Door;
-use crate::machine::{ESCAPE, Failure, Machine, Message, Pumped};
+use crate::machine::{Failure, Machine, Message, Pumped};
 use crate::play::{self, Session};
 use crate::player;
 use crate::project::Project;
@@ -162,10 +162,11 @@ fn interactive(machine: &mut Machine) -> Result<(), Failure> {
             return machine.end();
         }
         let Pumped::Keys(typed) = pumped else { continue };
-        match keys.take(&typed) {
+        let escape = machine.board().escape();
+        match keys.take(&typed, escape) {
             Typed::Pass(bytes) => {
-                if bytes.windows(2).any(|keys| keys == [ESCAPE, b'?']) {
-                    machine.show("Ctrl-] q: ends QEMU");
+                if bytes.windows(2).any(|keys| keys == [escape, b'?']) {
+                    machine.show(&format!("Ctrl-{} q: ends QEMU", char::from(escape ^ 0x40)));
                 }
                 machine.send(&bytes)?;
             }

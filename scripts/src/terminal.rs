@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The user's terminal: raw while a board is on it, and as it was before on every way out.
 
-use crate::machine::{ESCAPE, Message};
+use crate::machine::Message;
 use anyhow::{Context, Result};
 use rustix::termios::{OptionalActions, OutputModes, Termios, tcgetattr, tcsetattr};
 use std::fmt::Write as _;
@@ -123,7 +123,7 @@ pub fn listen(sender: Sender<Message>) {
     });
 }
 
-/// Finds the one key that is ours, Ctrl-] q, in what is typed; all else is the hypervisor's.
+/// Finds the one key that is ours, the escape key and q, in what is typed; all else is the hypervisor's.
 #[derive(Debug, Default)]
 pub struct Keys {
     escaped: bool,
@@ -139,14 +139,14 @@ pub enum Typed {
 }
 
 impl Keys {
-    /// Takes the next bytes. An escape key at their end is held back until the next one tells what it is.
-    pub fn take(&mut self, bytes: &[u8]) -> Typed {
+    /// Takes the next bytes. An `escape` key at their end is held back until the next one tells what it is.
+    pub fn take(&mut self, bytes: &[u8], escape: u8) -> Typed {
         let mut pass = Vec::new();
         for &byte in bytes {
             match (std::mem::take(&mut self.escaped), byte) {
                 (true, b'q' | b'Q') => return Typed::Quit,
-                (true, _) => pass.extend([ESCAPE, byte]),
-                (false, ESCAPE) => self.escaped = true,
+                (true, _) => pass.extend([escape, byte]),
+                (false, _) if byte == escape => self.escaped = true,
                 (false, _) => pass.push(byte),
             }
         }
@@ -172,10 +172,13 @@ mod tests {
     #[test]
     fn only_the_quit_key_is_ours() {
         let mut keys = Keys::default();
-        assert_eq!(keys.take(b"q\x1d1\x1d\x1dq"), Typed::Pass(b"q\x1d1\x1d\x1dq".to_vec()));
-        assert_eq!(keys.take(b"a\x1d"), Typed::Pass(b"a".to_vec()));
-        assert_eq!(keys.take(b"?"), Typed::Pass(b"\x1d?".to_vec()));
-        assert_eq!(keys.take(b"\x1d"), Typed::Pass(Vec::new()));
-        assert_eq!(keys.take(b"q"), Typed::Quit);
+        let mut take = |bytes| keys.take(bytes, 0x1d);
+        assert_eq!(take(b"q\x1d1\x1d\x1dq"), Typed::Pass(b"q\x1d1\x1d\x1dq".to_vec()));
+        assert_eq!(take(b"a\x1d"), Typed::Pass(b"a".to_vec()));
+        assert_eq!(take(b"?"), Typed::Pass(b"\x1d?".to_vec()));
+        assert_eq!(take(b"\x1d"), Typed::Pass(Vec::new()));
+        assert_eq!(take(b"q"), Typed::Quit);
+        assert_eq!(keys.take(b"\x1dq\x01", 0x01), Typed::Pass(b"\x1dq".to_vec()));
+        assert_eq!(keys.take(b"q", 0x01), Typed::Quit);
     }
 }

@@ -150,7 +150,8 @@ fn run(system: &'static System) -> ! {
     let Some(this) = system.cpus.iter().find(|cpu| cpu.mpidr == boot_mpidr) else {
         refuse(Refusal::from("the boot CPU is not in the board's tree (/cpus, reg)"));
     };
-    console::open_channels(system.partitions.iter().map(|partition| partition.name));
+    let names = system.partitions.iter().map(|partition| partition.name);
+    console::open_channels(names, system.policy.escape_key);
     report::memory();
     memory::seal();
     cpu::enter(system, this);

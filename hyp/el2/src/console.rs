@@ -1,17 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The board's serial port as everybody's console.
 
+mod input;
+mod lines;
+
+pub use input::{focus, open_input, receive, receive_again};
+pub use lines::{drain, early_words, flush, has_room, last_words, line, lose, notice, past};
+
 use crate::cpu::{self, Cpu, Guest};
 use crate::partition::Partition;
 use crate::system::System;
-use crate::{alive, interrupts, predictor, timer};
+use crate::timer;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use bulkhead_machine::console::{Channel, Console, Input, Key, Keys, Ring, STEP, Sink, Stamp};
+use bulkhead_machine::console::{Channel, Console, Ring, Sink, Stamp};
 use bulkhead_platform::serial::{Model, Serial};
 use bulkhead_types::PartitionId;
-use core::fmt;
-use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicUsize, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering::Relaxed};
 use spin::mutex::{TicketMutex, TicketMutexGuard};
 use spin::{Mutex, Once};
 
@@ -34,6 +39,8 @@ struct Port {
     credit: u32,
     /// When a byte left last while others waited.
     moved_at: u64,
+    /// Lines of the hypervisor's own for which there was no room, and nobody has said so yet.
+    lost: u32,
 }
 
 impl Port {
@@ -126,23 +133,6 @@ fn stamp() -> Stamp {
     Stamp { microseconds: timer::microseconds(), cpu: cpu::is_known().then(|| cpu::current().index.0) }
 }
 
-/// Sends on the port, and waits for room: for last words.
-struct Direct {
-    serial: Serial,
-    /// Whether lines begin with time and CPU: not before this is known to be EL2.
-    stamped: bool,
-}
-
-impl Sink for Direct {
-    fn send(&mut self, byte: u8) {
-        self.serial.send(byte);
-    }
-
-    fn stamp(&self) -> Option<Stamp> {
-        self.stamped.then(stamp)
-    }
-}
-
 /// Held while a FIFO's worth of bytes is written, and a line is copied: no longer, whatever the port's rate. Partitions
 /// only ever try it: whoever fails leaves its bytes in its own ring, for its own timer. What waits for it comes first come,
 /// first served.
@@ -152,13 +142,8 @@ static PORT: TicketMutex<Port> = TicketMutex::new(Port {
     console: Console::new(&mut []),
     credit: 0,
     moved_at: 0,
+    lost: 0,
 });
-
-/// What is typed: the port's receiver, and how far a command has come. Nobody waits for it.
-static INPUT: TicketMutex<Option<(Serial, Keys)>> = TicketMutex::new(None);
-
-/// The partition in focus, without the lock.
-static FOCUS: AtomicU16 = AtomicU16::new(0);
 
 /// Whether the CPUs serve interrupts, so that what the port has no room for can wait for a timer.
 static RUNNING: AtomicBool = AtomicBool::new(false);
@@ -183,6 +168,9 @@ pub const INFO: u8 = 2;
 /// How much is told.
 pub static LEVEL: AtomicU8 = AtomicU8::new(INFO);
 
+/// The key that begins a command.
+pub static ESCAPE: AtomicU8 = AtomicU8::new(bulkhead_machine::console::ESCAPE);
+
 /// Where the port is, for last words past a lock that is never let go.
 static PLACE: Once<Place> = Once::new();
 
@@ -203,22 +191,11 @@ pub unsafe fn start(place: Place) {
     PLACE.call_once(|| place);
 }
 
-/// Gives every partition its channel, in order. Boot only.
-pub fn open_channels(names: impl Iterator<Item = &'static str>) {
+/// Gives every partition its channel, in order, and takes `escape` for the key that begins a command. Boot only.
+pub fn open_channels(names: impl Iterator<Item = &'static str>, escape: u8) {
     let channels: Vec<Channel<'static>> = names.map(Channel::new).collect();
-    PORT.lock().console = Console::new(Box::leak(channels.into_boxed_slice()));
-}
-
-/// Says whose the input is, and lets it come: on a CPU of that partition.
-pub fn open_input(system: &System) {
-    with_room(|console, wire| console.announce_focus(wire));
-    RUNNING.store(true, Relaxed);
-    let Some(&(model, base)) = PLACE.get() else { return };
-    // SAFETY: mapped by `start`. This one reads received bytes and serves the receive interrupt, which the other one does not.
-    let mut serial = unsafe { Serial::new(model, base) };
-    serial.enable_receive_interrupt();
-    *INPUT.lock() = Some((serial, Keys::default()));
-    interrupts::route_console(system, focus());
+    PORT.lock().console = Console::new(Box::leak(channels.into_boxed_slice())).with_escape(escape);
+    ESCAPE.store(escape, Relaxed);
 }
 
 /// Sends a byte of a partition, on one of its CPUs.
@@ -308,138 +285,4 @@ impl Transmit {
 /// Notes whether a partition has stopped.
 pub fn set_stopped(partition: PartitionId, stopped: bool) {
     lock().console.set_stopped(partition, stopped);
-}
-
-/// The partition that input goes to.
-pub fn focus() -> PartitionId {
-    PartitionId(FOCUS.load(Relaxed))
-}
-
-/// Has `use_it` send a line, once so much waits no more; and this CPU come back for what the port has no room for.
-/// The CPU waits here for its own lines alone.
-fn with_room<R>(use_it: impl FnOnce(&mut Console<'static>, &mut Wire<'_>) -> R) -> R {
-    let mut port = lock();
-    while port.waiting.room() < STEP {
-        drop(port);
-        alive::come_by_here();
-        core::hint::spin_loop();
-        port = lock();
-        port.pump();
-    }
-    let done = port.with(use_it);
-    if !RUNNING.load(Relaxed) {
-        port.finish();
-    }
-    let (mark, later) = (port.waiting.written(), !port.waiting.is_empty());
-    drop(port);
-    if later && cpu::is_known() {
-        timer::set_console(crate::system::get(), cpu::current(), mark);
-    }
-    done
-}
-
-/// Tells the last lines of a partition, each with the lock taken anew.
-pub fn tell_history(of: PartitionId, lines: usize) {
-    predictor::cleanse();
-    let mut place = Some(lock().console.last(of, lines));
-    // The partition may go on; then what it says meanwhile is told in place of the oldest.
-    for _ in 0..=lines {
-        let Some(from) = place else { return };
-        place = with_room(|console, wire| console.past(of, from, wire));
-        alive::come_by_here();
-    }
-}
-
-/// Sends what a partition has said, which is about to stop, and ends its unfinished line. On its own CPU, which waits
-/// for that a second at most.
-pub fn flush(from: &Partition) {
-    let end = timer::now().saturating_add(timer::counts(1000));
-    let mut ring = from.transmit.ring.lock();
-    while !ring.is_empty() && timer::now() < end {
-        let mut port = lock();
-        port.drain(from.id, &mut ring);
-        drop(port);
-        alive::come_by_here();
-    }
-    ring.clear();
-    from.transmit.level.store(0, Relaxed);
-    drop(ring);
-    with_room(|console, wire| console.flush(from.id, wire));
-}
-
-/// Takes what the port received, a FIFO's worth at most, and hands it to `deliver`. The interrupt is cleared first, so that
-/// a byte that comes after the last look, or is left, raises it again. Whoever finds another CPU here, as the
-/// focus moves, leaves it to that.
-pub fn receive(system: &System, mut deliver: impl FnMut(Input)) {
-    let Some(mut input) = INPUT.try_lock() else { return };
-    let Some((serial, keys)) = &mut *input else { return };
-    serial.clear_receive_interrupt();
-    for _ in 0..BURST {
-        let Some(byte) = serial.receive() else { return };
-        match keys.take(byte) {
-            Key::Part => {}
-            Key::Plain(byte) => deliver(Input::Deliver(focus(), byte)),
-            key => {
-                predictor::cleanse(); // Commands are answered with lines.
-                let (input, focus) = with_room(|console, wire| (console.act(key, wire), console.focus()));
-                if FOCUS.swap(focus.0, Relaxed) != focus.0 {
-                    interrupts::route_console(system, focus);
-                }
-                deliver(input);
-            }
-        }
-    }
-}
-
-/// Sends a line of the hypervisor's own.
-#[inline(never)]
-pub fn line(text: fmt::Arguments<'_>) {
-    predictor::cleanse();
-    with_room(|console, wire| console.line(text, wire));
-    alive::come_by_here();
-}
-
-/// Sends a line even if the lock is held for ever, as it is when its holder panicked.
-pub fn last_words(text: fmt::Arguments<'_>) {
-    predictor::cleanse();
-    for _ in 0..10_000_000 {
-        if let Some(mut port) = PORT.try_lock() {
-            port.finish();
-            port.credit = 0;
-            port.with(|console, wire| console.line(text, wire));
-            return port.finish();
-        }
-        core::hint::spin_loop();
-    }
-    let Some(&(model, base)) = PLACE.get() else { return };
-    // SAFETY: the port there was mapped by `start`. Its lock was not let go for seconds, so its
-    // holder is dead or stuck, and the board is about to stop: a garbled line is the worst outcome.
-    let serial = unsafe { Serial::new(model, base) };
-    Console::new(&mut []).line(text, &mut Direct { serial, stamped: true });
-}
-
-/// Prints `text` on a port before there is anything else: no lock, no heap, translation off.
-///
-/// # Safety
-/// As for [`Serial::new`].
-pub unsafe fn early_words((model, base): Place, text: fmt::Arguments<'_>) {
-    // SAFETY: the caller's promise.
-    let serial = unsafe { Serial::new(model, base) };
-    let mut wire = Direct { serial, stamped: false };
-    Console::new(&mut []).line(text, &mut wire);
-    wire.serial.drain();
-}
-
-/// Waits until the last line has left the port, unless its lock is dead: the board is about to stop.
-pub fn drain() {
-    for _ in 0..10_000_000 {
-        if let Some(mut port) = PORT.try_lock() {
-            port.finish();
-            if let Some(serial) = &port.serial {
-                serial.drain();
-            }
-            return;
-        }
-        core::hint::spin_loop();
-    }
 }

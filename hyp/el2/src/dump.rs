@@ -6,7 +6,10 @@ use crate::cpu::Guest;
 use crate::vectors::Frame;
 use crate::{read_register, timer};
 use bulkhead_machine::syndrome::{Pstate, Syndrome};
-use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use core::sync::atomic::{
+    AtomicU64, AtomicUsize,
+    Ordering::{Relaxed, Release},
+};
 
 /// A line about `guest`, with its vCPU's number: dumps of several may come at once.
 fn line(guest: &Guest, text: core::fmt::Arguments<'_>) {
@@ -83,7 +86,6 @@ pub fn print(guest: &Guest, frame: &Frame, syndrome: Option<&Syndrome>) {
 /// Prints them because the operator asked for them. `frame`: the vCPU is on.
 #[cold]
 pub fn asked(guest: &Guest, frame: Option<&Frame>) {
-    guest.vcpu.asked.store(false, Relaxed);
     let (vcpu, cpu) = (guest.vcpu.id.0, guest.cpu.index);
     match frame {
         Some(frame) => {
@@ -92,4 +94,6 @@ pub fn asked(guest: &Guest, frame: Option<&Frame>) {
         }
         None => line(guest, format_args!("vCPU {vcpu} on CPU {cpu} is off or suspended")),
     }
+    // Now the next vCPU is asked.
+    guest.vcpu.asked.store(false, Release);
 }

@@ -284,7 +284,11 @@ fn keep(system: &'static System, cpu: &'static Cpu, acknowledged: u32, id: IntId
 fn keep_rare(system: &'static System, cpu: &'static Cpu, id: IntId, frame: Option<&Frame>) {
     if Some(id) == system.timer {
         alive::come_by(system, cpu);
-        timer::serve_console(system, cpu);
+        if timer::console_is_due(cpu) {
+            console::serve(system, cpu);
+            console::receive_again(system, cpu, |input| deliver(system, cpu, input));
+            monitor::go_on(system, cpu);
+        }
         timer::rest(system, cpu);
         // A partition that waits to be started is looked after by `cpu::idle`.
         if let Some(Guest { partition, .. }) = cpu.guest()
@@ -297,14 +301,19 @@ fn keep_rare(system: &'static System, cpu: &'static Cpu, id: IntId, frame: Optio
             }
         }
     } else if !id.is_sgi() {
-        console::receive(system, |input| match input {
-            Input::Deliver(to, byte) => {
-                if let Some(partition) = system.partitions.get(usize::from(to.0)) {
-                    partition.receive(system, cpu, byte);
-                }
+        console::receive(system, cpu, |input| deliver(system, cpu, input));
+    }
+}
+
+/// Does what a key asks for.
+fn deliver(system: &'static System, cpu: &'static Cpu, input: Input) {
+    match input {
+        Input::Deliver(to, byte) => {
+            if let Some(partition) = system.partitions.get(usize::from(to.0)) {
+                partition.receive(system, cpu, byte);
             }
-            Input::Command(focus, key) => monitor::command(system, focus, key),
-            Input::None => {}
-        });
+        }
+        Input::Command(focus, key) => monitor::command(system, focus, key),
+        Input::None => {}
     }
 }

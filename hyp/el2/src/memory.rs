@@ -17,7 +17,7 @@ use bulkhead_platform::mmio::Registers;
 use bulkhead_types::{Hpa, PAGE_SIZE, Range};
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use spin::Mutex;
+use spin::mutex::TicketMutex;
 
 /// Table pages for the time before there is a heap: image, tree, console.
 const EARLY_PAGES: usize = 16;
@@ -33,7 +33,7 @@ static EARLY_USED: AtomicUsize = AtomicUsize::new(0);
 /// What the other CPUs load to share this address space: TTBR0_EL2, MAIR_EL2, TCR_EL2, SCTLR_EL2.
 pub static TRANSLATION: [AtomicU64; 4] = [const { AtomicU64::new(0) }; 4];
 
-static TABLES: Mutex<Option<Tables<TablePages>>> = Mutex::new(None);
+static TABLES: TicketMutex<Option<Tables<TablePages>>> = TicketMutex::new(None);
 
 /// Table pages out of the heap, or out of the early ones while there is no heap.
 pub struct TablePages;

@@ -2,10 +2,10 @@
 //! EL2's own timer (Arm ARM, CNTHP_CTL_EL2, CNTHP_CVAL_EL2), one a CPU: it has the CPU look after its partition in time, and come by
 //! for the board's watchdog.
 
+use crate::alive;
 use crate::cpu::Cpu;
 use crate::registers::isb;
 use crate::system::System;
-use crate::{alive, console};
 use crate::{read_register, write_register};
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -71,13 +71,14 @@ pub fn set_console(system: &System, cpu: &Cpu, mark: u64) {
     }
 }
 
-/// Goes on with the console if that is due.
-pub fn serve_console(system: &System, cpu: &'static Cpu) {
+/// Whether this CPU is to go on with the console now; it is not said twice.
+pub fn console_is_due(cpu: &Cpu) -> bool {
     let due = cpu.console_due.load(Relaxed);
-    if due != 0 && due <= now() {
+    let is_due = due != 0 && due <= now();
+    if is_due {
         cpu.console_due.store(0, Relaxed);
-        console::serve(system, cpu);
     }
+    is_due
 }
 
 fn program(deadline: u64) {

@@ -49,6 +49,10 @@ fn two(second: &str) -> String {
     partitions(&[("a", FIRST), ("b", second)])
 }
 
+fn escape_key(value: &str) -> String {
+    partitions(&[("a", FIRST)]).replacen("a {", &format!("escape-key = {value}; a {{"), 1)
+}
+
 fn images(overlay: Vec<u8>) -> Vec<Image> {
     let mut big_endian = linux_image();
     big_endian[24] |= 1;
@@ -310,6 +314,9 @@ fn configurations() -> Vec<(&'static str, String)> {
             "an unknown property around partitions",
             partitions(&[("a", FIRST)]).replace("#address-cells = <2>;", "#address-cells = <2>; ranges;"),
         ),
+        ("an escape key that is Enter", escape_key("\"^M\"")),
+        ("an escape key that is a letter", escape_key("\"q\"")),
+        ("an escape key that is a number", escape_key("<29>")),
         (
             "a watchdog that the board has not",
             partitions(&[("a", FIRST)]).replacen("a {", "watchdog-timeout-sec = <10>; a {", 1),

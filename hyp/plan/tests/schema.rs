@@ -113,6 +113,7 @@ fn every_example_passes_and_every_mistake_does_not() {
         one(&format!("{GOOD} restart = \"always\"; restart-limit = <3>; restart-delay-ms = <0>; watchdog;")),
     ));
     overlays.push(("a watchdog".into(), one(GOOD).replacen("a {", "watchdog-timeout-sec = <15>; a {", 1)));
+    overlays.push(("an escape key".into(), one(GOOD).replacen("a {", "escape-key = \"^\\\\\"; a {", 1)));
     overlays.push(("memory".into(), memory("reg = <0 0x50000000 0 0x1000>; read-only; no-execute;")));
     let accepting = one(GOOD).replacen("a {", "accept-errata = \"832075\", \"1508412\"; a {", 1);
     overlays.push(("memory as it was".into(), one(&format!("{GOOD} zero-at-boot = \"off\";"))));
@@ -120,6 +121,7 @@ fn every_example_passes_and_every_mistake_does_not() {
     let good = overlays.len();
     for (what, source) in [
         ("no kernel", one("cpus = <0>; memory = <0 0x40000000 0 0x200000>;")),
+        ("Enter as escape key", one(GOOD).replacen("a {", "escape-key = \"^M\"; a {", 1)),
         ("a long watchdog", one(GOOD).replacen("a {", "watchdog-timeout-sec = <16>; a {", 1)),
         ("an erratum that none can accept", one(GOOD).replacen("a {", "accept-errata = \"1319367\"; a {", 1)),
         ("no CPU", one("memory = <0 0x40000000 0 0x200000>; kernel = \"k\";")),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Input to the partitions: the console's focus, and lines typed at a pace that a guest's FIFO can take.
 
-use super::{ESCAPE, Failure, Machine, Pumped};
+use super::{Failure, Machine, Pumped};
 use crate::console::HYPERVISOR;
 use crate::transcript::Mark;
 use std::io::Write;
@@ -44,7 +44,7 @@ impl Machine {
         let direct = u8::try_from(number).ok().filter(|number| (1..=9).contains(number));
         for _ in 0..self.board.partitions().len() {
             let changes = self.board.focus_changes();
-            self.send(&[ESCAPE, direct.map_or(b'n', |digit| b'0' + digit)])?;
+            self.send(&[self.board.escape(), direct.map_or(b'n', |digit| b'0' + digit)])?;
             let what = format!("the focus on {name}");
             self.wait_until(HYPERVISOR, &what, limit, |board| board.focus_changes() > changes)?;
             if self.board.focus() == Some(name) {

@@ -4,8 +4,11 @@
 use regex::Regex;
 use std::sync::LazyLock;
 
-/// A row about a partition.
-#[derive(Clone, Debug, PartialEq)]
+/// How many counts a vCPU has: exits of a second, and those of each reason (hyp/el2/src/counts.rs).
+const REASONS: usize = 10;
+
+/// What is said of a partition.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Partition {
     /// Its number on the console, from 1.
     pub number: usize,
@@ -23,7 +26,7 @@ pub struct Partition {
     pub focus: bool,
 }
 
-/// A row about a vCPU.
+/// What is said of a vCPU.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Vcpu {
     /// Its partition's name.
@@ -45,22 +48,26 @@ pub struct Answer {
     pub reasons: Vec<String>,
     /// A row each.
     pub vcpus: Vec<Vcpu>,
-    /// How many rows there are to be of each.
+    /// How many there are to be of each.
     expected: [Option<usize>; 2],
 }
 
-static PARTITION: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    let row = r"^  (\d+) (\S+) +([a-z]+) +(\d+\.\d{3}) s  restarts (\d+) +CPUs((?: \d+)+)(?: \(input goes here\))?$";
-    Regex::new(row).ok()
-});
-static VCPU: LazyLock<Option<Regex>> =
-    LazyLock::new(|| Regex::new(r"^  (\S+) +(\d+) +(\d+)((?: +\d+)+)$").ok());
+static HEAD: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"^  (\d+): (\S+)$").ok());
+static STATE: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r"^    ([a-z]+) (\d+\.\d{3}) s, restarts (\d+)(, in focus)?$").ok());
+static CPUS: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"^    CPUs((?: \d+)+)$").ok());
+static VCPU: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"^  (\S+)/(\d+) on CPU (\d+):$").ok());
+static COUNTS: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r"^    ([a-z-]+) +(\d+)(?:  ([a-z-]+) +(\d+))?$").ok());
 
 impl Answer {
-    /// Whether all rows are there.
+    /// Whether all is there.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.expected == [Some(self.partitions.len()), Some(self.vcpus.len())]
+        let [partitions, vcpus] = self.expected;
+        let all = partitions == Some(self.partitions.len()) && vcpus == Some(self.vcpus.len());
+        all && self.partitions.iter().all(|it| !it.cpus.is_empty())
+            && self.vcpus.iter().all(|it| it.counts.len() == REASONS)
     }
 
     /// Takes a line of the hypervisor's.
@@ -72,35 +79,41 @@ impl Answer {
         } else if let Some(count) = count("exits of ", " vCPUs:") {
             self.expected[1] = Some(count);
             self.vcpus.clear();
-        } else if let Some(reasons) = line.strip_prefix("  partition        vCPU  CPU ") {
-            self.reasons = reasons.split_whitespace().map(Into::into).collect();
-        } else if let Some(partition) = partition(line) {
-            self.partitions.push(partition);
-        } else if let Some(vcpu) = vcpu(line) {
-            self.vcpus.push(vcpu);
+            self.reasons.clear();
+        } else {
+            // What is no row is a line between, and none of the answer's.
+            let _ = self.row(line);
         }
     }
-}
 
-fn partition(line: &str) -> Option<Partition> {
-    let (_, [number, name, state, seconds, restarts, cpus]) = PARTITION.as_ref()?.captures(line)?.extract();
-    Some(Partition {
-        number: number.parse().ok()?,
-        name: name.into(),
-        state: state.into(),
-        seconds: seconds.parse().ok()?,
-        restarts: restarts.parse().ok()?,
-        cpus: cpus.split_whitespace().map_while(|cpu| cpu.parse().ok()).collect(),
-        focus: line.ends_with(')'),
-    })
-}
-
-fn vcpu(line: &str) -> Option<Vcpu> {
-    let (_, [partition, number, cpu, counts]) = VCPU.as_ref()?.captures(line)?.extract();
-    Some(Vcpu {
-        partition: partition.into(),
-        number: number.parse().ok()?,
-        cpu: cpu.parse().ok()?,
-        counts: counts.split_whitespace().map_while(|count| count.parse().ok()).collect(),
-    })
+    /// Takes a row of the answer; `None` if it is none.
+    fn row(&mut self, line: &str) -> Option<()> {
+        if let Some(row) = HEAD.as_ref()?.captures(line) {
+            let (number, name) = (row[1].parse().ok()?, row[2].into());
+            self.partitions.push(Partition { number, name, ..Partition::default() });
+        } else if let Some(row) = STATE.as_ref()?.captures(line) {
+            let partition = self.partitions.last_mut()?;
+            partition.state = row[1].into();
+            partition.seconds = row[2].parse().ok()?;
+            partition.restarts = row[3].parse().ok()?;
+            partition.focus = row.get(4).is_some();
+        } else if let Some(row) = CPUS.as_ref()?.captures(line) {
+            let cpus = row[1].split_whitespace().map_while(|cpu| cpu.parse().ok());
+            self.partitions.last_mut()?.cpus.extend(cpus.collect::<Vec<u16>>());
+        } else if let Some(row) = VCPU.as_ref()?.captures(line) {
+            let (number, cpu) = (row[2].parse().ok()?, row[3].parse().ok()?);
+            self.vcpus.push(Vcpu { partition: row[1].into(), number, cpu, counts: Vec::new() });
+        } else if let Some(row) = COUNTS.as_ref()?.captures(line) {
+            let is_first = self.vcpus.len() == 1;
+            let vcpu = self.vcpus.last_mut()?;
+            for (reason, count) in [(1, 2), (3, 4)] {
+                let (Some(reason), Some(count)) = (row.get(reason), row.get(count)) else { break };
+                vcpu.counts.push(count.as_str().parse().ok()?);
+                if is_first {
+                    self.reasons.push(reason.as_str().into());
+                }
+            }
+        }
+        Some(())
+    }
 }

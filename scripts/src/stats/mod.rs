@@ -35,9 +35,20 @@ pub struct Options {
     /// The serial port's rate
     #[arg(long, value_name = "BAUD", default_value_t = 115_200)]
     pub speed: u32,
+    /// The plan's `escape-key`
+    #[arg(long, value_name = "KEY", default_value = "^]", value_parser = control)]
+    pub escape_key: u8,
     /// Ask again each time so many seconds have passed, until Ctrl-C
     #[arg(long, value_name = "SECONDS")]
     pub every: Option<u32>,
+}
+
+/// A control character in caret notation.
+fn control(text: &str) -> Result<u8, String> {
+    match *text.as_bytes() {
+        [b'^', key @ b'A'..=b'_'] => Ok(key ^ 0x40),
+        _ => Err("a control character is written as ^A to ^_".into()),
+    }
 }
 
 /// How long the answer may take: some hundred lines at 115,200 baud, under an emulator whose host is busy.
@@ -57,7 +68,7 @@ pub fn stats(project: &Project, options: &Options) -> Result<()> {
         }
         Some(path) => serial(path, options.speed)?,
     };
-    let mut line = Line::new((board.try_clone()?, board));
+    let mut line = Line::new((board.try_clone()?, board)).with_escape(options.escape_key);
     loop {
         let answer = line.ask()?;
         let shown = if options.json { format!("{:#}\n", json(&answer)) } else { text(&answer) };
@@ -85,6 +96,7 @@ pub struct Line<W> {
     heard: Receiver<Vec<u8>>,
     parser: Parser,
     transcript: Transcript,
+    escape: u8,
 }
 
 impl<W: Write> Line<W> {
@@ -99,7 +111,13 @@ impl<W: Write> Line<W> {
                 }
             }
         });
-        Self { to, heard, parser: Parser::default(), transcript: Transcript::default() }
+        Self { to, heard, parser: Parser::default(), transcript: Transcript::default(), escape: ESCAPE }
+    }
+
+    /// The same, where commands begin with another key.
+    #[must_use]
+    pub fn with_escape(self, escape: u8) -> Self {
+        Self { escape, ..self }
     }
 
     /// Presses the monitor's keys and reads until the answer is complete.
@@ -107,7 +125,7 @@ impl<W: Write> Line<W> {
     /// # Errors
     /// When it does not come.
     pub fn ask(&mut self) -> Result<Answer> {
-        let keys = self.to.write_all(&[ESCAPE, b'l', ESCAPE, b't']).and_then(|()| self.to.flush());
+        let keys = self.to.write_all(&[self.escape, b'l', self.escape, b't']).and_then(|()| self.to.flush());
         keys.context("cannot ask the monitor")?;
         let mut answer = Answer::default();
         let deadline = Instant::now() + PATIENCE;
@@ -184,17 +202,38 @@ mod tests {
     use std::os::unix::ffi::OsStrExt;
 
     /// As the monitor answers, with other lines between, and one that only looks like an answer.
-    const SAID: &str = "[ticker] tick 3\r\n[bulkhead]    4.000001 cpu0 2 partitions:\r\n\
-        [bulkhead]    4.000101 cpu0   1 linux-a          runs         3.901 s  restarts 0    CPUs 0 1 (input goes here)\r\n\
-        [bulkhead]    4.000102 cpu3   ticker| 2 ticker           stopped      9.999 s  restarts 9    CPUs 9\r\n\
-        [bulkhead]    4.000201 cpu0   2 ticker           waits        0.250 s  restarts 12   CPUs 3\r\n\
-        [bulkhead]    4.000301 cpu0 exits of 3 vCPUs:\r\n\
-        [bulkhead]    4.000401 cpu0   partition        vCPU  CPU per-second      calls interrupts\r\n\
-        [linux-a] ~ # \r\x1b[K\
-        [bulkhead]    4.000501 cpu0   linux-a             0    0       1000        123         45\r\n\
-        [bulkhead]    4.000501 cpu3 ticker: started\r\n\
-        [bulkhead]    4.000601 cpu0   linux-a             1    1          0          7          0\r\n\
-        [bulkhead]    4.000701 cpu0   ticker              0    3         10          1         99\r\n[linux-a] ~ # ";
+    const SAID: &str = concat!(
+        "[ticker] tick 3\r\n",
+        "[bulkhead]    4.000001 cpu0 2 partitions:\r\n",
+        "[bulkhead]    4.000001 cpu0   1: linux-a\r\n",
+        "[bulkhead]    4.000001 cpu0     runs 3.901 s, restarts 0, in focus\r\n",
+        "[bulkhead]    4.000001 cpu0     CPUs 0 1\r\n",
+        "[bulkhead]    4.000001 cpu3   ticker| 2: ticker\r\n",
+        "[bulkhead]    4.000001 cpu0   2: ticker\r\n",
+        "[bulkhead]    4.000001 cpu0     waits 0.250 s, restarts 12\r\n",
+        "[bulkhead]    4.000001 cpu0     CPUs 3\r\n",
+        "[bulkhead]    4.000001 cpu0 exits of 3 vCPUs:\r\n",
+        "[bulkhead]    4.000001 cpu0   linux-a/0 on CPU 0:\r\n",
+        "[bulkhead]    4.000001 cpu0     per-second        1000  calls              123\r\n",
+        "[bulkhead]    4.000001 cpu0     registers            0  devices              0\r\n",
+        "[linux-a] ~ # \r\x1b[K[bulkhead]    4.000001 cpu0     other                0  interrupts          45\r\n",
+        "[bulkhead]    4.000001 cpu3 ticker: started\r\n",
+        "[bulkhead]    4.000001 cpu0     errors               0  kicks                0\r\n",
+        "[bulkhead]    4.000001 cpu0     refills              0  own                  0\r\n",
+        "[bulkhead]    4.000001 cpu0   linux-a/1 on CPU 1:\r\n",
+        "[bulkhead]    4.000001 cpu0     per-second           0  calls                7\r\n",
+        "[bulkhead]    4.000001 cpu0     registers            0  devices              0\r\n",
+        "[bulkhead]    4.000001 cpu0     other                0  interrupts           0\r\n",
+        "[bulkhead]    4.000001 cpu0     errors               0  kicks                0\r\n",
+        "[bulkhead]    4.000001 cpu0     refills              0  own                  0\r\n",
+        "[bulkhead]    4.000001 cpu0   ticker/0 on CPU 3:\r\n",
+        "[bulkhead]    4.000001 cpu0     per-second          10  calls                1\r\n",
+        "[bulkhead]    4.000001 cpu0     registers            0  devices              0\r\n",
+        "[bulkhead]    4.000001 cpu0     other                0  interrupts          99\r\n",
+        "[bulkhead]    4.000001 cpu0     errors               0  kicks                0\r\n",
+        "[bulkhead]    4.000001 cpu0     refills              0  own                  0\r\n",
+        "[linux-a] ~ # "
+    );
 
     #[test]
     fn an_answer_becomes_tables() {

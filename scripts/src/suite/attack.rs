@@ -7,6 +7,7 @@
 
 use super::Scenario;
 use super::lab::{Lab, Partition};
+use super::port;
 use super::shell::{regex, wait};
 use crate::build;
 use crate::console::HYPERVISOR;
@@ -31,12 +32,36 @@ const fn turns(seed: u64) -> u64 {
     (20 + seed % 64) * 1_000 / 4 * ATTACKERS
 }
 
-/// When the attack begins and ends, in milliseconds of the board's counter.
-const ATTACK: u64 = 140;
-const END: u64 = 220;
+/// What stands behind the board's serial port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Terminal {
+    /// QEMU's port, which takes every byte at once; nobody types.
+    Fast,
+    /// A line of 115,200 baud, and somebody who types to the witness: its CPU has the console's interrupt.
+    Typing,
+    /// Such a line, and a terminal that answers the attacker, which has the focus.
+    Answering,
+}
 
-/// The attacker reports this much before the witness.
-const AHEAD: u64 = 10;
+impl Terminal {
+    /// That of a seed.
+    const fn of(seed: u64) -> Self {
+        match seed % 4 {
+            1 => Self::Typing,
+            3 => Self::Answering,
+            _ => Self::Fast,
+        }
+    }
+
+    /// When the attack begins and ends, and by how much the attacker reports before the witness, in milliseconds of the
+    /// board's counter. What is said at the start and at the end takes its time on a line.
+    const fn times(self) -> [u64; 3] {
+        match self {
+            Self::Fast => [140, 220, 10],
+            Self::Typing | Self::Answering => [500, 1000, 350],
+        }
+    }
+}
 
 /// Seeds that each test of the suite runs.
 const IN_A_TEST: u64 = 2;
@@ -67,6 +92,8 @@ pub struct Options {
 /// What came of a seed.
 #[derive(Clone, Copy, Debug)]
 struct Outcome {
+    terminal: Terminal,
+    typed: usize,
     lives: usize,
     /// Of the lives that reported; a crash does not.
     steps: u64,
@@ -77,7 +104,10 @@ struct Outcome {
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { lives, steps, wakeups, quiet, attacked } = self;
+        let Self { terminal, typed, lives, steps, wakeups, quiet, attacked } = self;
+        if *terminal != Terminal::Fast {
+            write!(f, "slow port, {typed} keys ({terminal:?}); ")?;
+        }
         write!(f, "{lives} lives, {steps} steps; {wakeups} wake-ups, the latest by {quiet} ns quiet, ")?;
         write!(f, "{attacked} ns attacked")
     }
@@ -90,6 +120,7 @@ impl fmt::Display for Outcome {
 pub fn campaign(project: &Project, options: &Options) -> Result<bool> {
     qemu::check_version()?;
     build::hypervisor(project, false)?;
+    build::slow_port_hypervisor(project)?;
     let start = Instant::now();
     let boards = if options.every_board { boards() } else { vec![options.board.clone()] };
     let (mut failed, mut stood, mut worst, mut added) = (Vec::new(), Vec::new(), 0, 0);
@@ -162,20 +193,28 @@ fn attack(lab: &mut Lab, seed: u64, threads: bool) -> Result<Outcome> {
     if !threads {
         lab.board.extra.extend(["-icount", "shift=0,sleep=off"].map(Into::into));
     }
-    let bootargs = |end| format!("bootargs = \"seed={seed} attack={ATTACK} end={end}\";");
+    let terminal = Terminal::of(seed);
+    let [begin, end, ahead] = terminal.times();
+    let bootargs = |end| format!("bootargs = \"seed={seed} attack={begin} end={end}\";");
     // A device of its own, so that its interrupt controller has an interrupt of the board's behind it.
     let device = if lab.board.board == BoardName::QemuVirt { " devices = \"/pl031@9010000\";" } else { "" };
     let partition =
         |name, cpus, more| Partition { name, cpus, memory: 16, kernel: name, more, ..Partition::ticker(0) };
     // With threads, how long a CPU of QEMU's waits for one of the host's is not the attacker's doing.
     let patience = if threads { " patience=5000" } else { "" };
-    let partitions = [
-        partition("witness", 0..2, bootargs(END).replace("\";", &format!("{patience}\";"))),
-        partition("hostile", 2..smp, format!("{} restart = \"on-crash\";{device}", bootargs(END - AHEAD))),
+    let mut partitions = [
+        partition("witness", 0..2, bootargs(end).replace("\";", &format!("{patience}\";"))),
+        partition("hostile", 2..smp, format!("{} restart = \"on-crash\";{device}", bootargs(end - ahead))),
     ];
-    let machine = lab.boot(&partitions);
+    if terminal == Terminal::Answering {
+        partitions.reverse();
+    }
+    let machine = match terminal {
+        Terminal::Fast => lab.boot(&partitions),
+        Terminal::Typing | Terminal::Answering => port::boot(lab, &partitions),
+    };
     lab.board.extra = plain;
-    let outcome = watch(&mut machine?)?;
+    let outcome = watch(&mut machine?, terminal)?;
     ensure!(
         threads || outcome.attacked <= outcome.quiet + BOUND + turns(seed),
         "the witness wakes too late: {outcome}; allowed are {} ns more than in quiet",
@@ -184,9 +223,30 @@ fn attack(lab: &mut Lab, seed: u64, threads: bool) -> Result<Outcome> {
     Ok(outcome)
 }
 
+/// Types until the witness has measured, and returns how much: real time for somebody's keys, and as fast as the board takes
+/// them where a terminal answers questions (`ESC[6n`) without end.
+fn keep_typing(machine: &mut Machine, terminal: Terminal) -> Result<usize> {
+    let (keys, pause): (&[u8], _) = match terminal {
+        Terminal::Fast => return Ok(0),
+        Terminal::Typing => (b"x", Duration::from_millis(20)),
+        Terminal::Answering => (b"\x1b[24;80R", Duration::from_millis(5)),
+    };
+    let end = Instant::now() + machine.patience(Duration::from_secs(60));
+    let mut typed = 0;
+    while Instant::now() < end
+        && !machine.said("witness").lines().iter().any(|line| line.text.starts_with("witness: quiet"))
+    {
+        machine.send(keys)?;
+        typed += 1;
+        machine.sleep(pause)?;
+    }
+    Ok(typed)
+}
+
 /// Waits for the witness's verdict.
-fn watch(machine: &mut Machine) -> Result<Outcome> {
+fn watch(machine: &mut Machine, terminal: Terminal) -> Result<Outcome> {
     const LATEST: &str = r"^witness: (?:quiet|attacked): (\d+) wake-ups, the latest by (\d+) ns";
+    let typed = keep_typing(machine, terminal)?;
     let mut stretch = || -> Result<(u64, u64)> {
         let groups = wait(machine, "witness", &format!("{LATEST}|COMPLAINT.*"), 60)?;
         ensure!(groups.get(1).is_some_and(|group| !group.is_empty()), "the witness: {}", groups[0]);
@@ -214,5 +274,5 @@ fn watch(machine: &mut Machine) -> Result<Outcome> {
         machine.board().fault().map_or_else(String::new, |fault| fault.to_string())
     );
     machine.kill();
-    Ok(Outcome { lives: restarts + 1, steps, wakeups: one + other, quiet, attacked })
+    Ok(Outcome { terminal, typed, lives: restarts + 1, steps, wakeups: one + other, quiet, attacked })
 }

@@ -20,6 +20,7 @@ use std::time::Duration;
 pub const ALL: &[Scenario] = &[
     Scenario { name: "deaths", run: deaths },
     Scenario { name: "monitor", run: monitor },
+    Scenario { name: "escape-key", run: escape_key },
     Scenario { name: "no-monitor", run: no_monitor },
     Scenario { name: "no-start-without-every-cpu", run: without_a_cpu },
     Scenario { name: "warnings-and-watchdog", run: warnings_and_watchdog },
@@ -180,18 +181,26 @@ fn monitor(lab: &mut Lab) -> Result<()> {
     wait(machine, "ticker", "^tick 1", 30)?;
     wait_stopped(machine, "call", "it said that it cannot go on")?;
     machine.focus("mortal")?;
-    ask(machine, "?", "^Ctrl-] l: list of all partitions")?;
+    ask(machine, "?", "^  l: all partitions; t: their exits")?;
+    wait(machine, HYPERVISOR, r"^  3: call \(stopped\)$", 20)?;
     ask(machine, "z", "^monitor: there is no command `z`; Ctrl-] [?] shows them")?;
-    ask(machine, "l", r"^  2 mortal +runs +\d+\.\d{3} s  restarts 0 +CPUs 1 \(input goes here\)")?;
+    ask(machine, "l", r"^    runs \d+\.\d{3} s, restarts 0, in focus$")?;
     ask(machine, "d", r"^mortal/0:   vCPU 0 on CPU 1 runs")?;
     wait(machine, HYPERVISOR, r"^mortal/0:   PC 0x40[0-9a-f]+, PSTATE 0x[0-9a-f]+: EL1", 20)?;
-    ask(machine, "m", r"^  mortal: 0x90e0000\.\..* is the watchdog, virtual")?;
-    ask(machine, "i", r"^  mortal: .*33.* of its virtual UART")?;
-    wait(machine, HYPERVISOR, r"^  mortal/0: \d+ interrupts of its own, \d+ of ours", 20)?;
+    ask(machine, "m", r"^  0x90e0000\.\..*: watchdog, virtual")?;
+    ask(machine, "i", r"^  .*33.* of its virtual UART")?;
+    wait(machine, HYPERVISOR, r"^    \d+ of its own, \d+ of the hypervisor's", 20)?;
     // Exits: the ticker's interrupts and console go up.
     let mut counts = || -> Result<Vec<u64>> {
-        let row = ask(machine, "t", r"^  ticker +0 +0((?: +\d+){10})$")?;
-        row[1].split_whitespace().map(|number| Ok(number.parse()?)).collect()
+        ask(machine, "t", r"^  ticker/0 on CPU 0:$")?;
+        let mut numbers = Vec::new();
+        while numbers.len() < 10 {
+            let row = wait(machine, HYPERVISOR, r"^    [a-z-]+ +(\d+)  [a-z-]+ +(\d+)$", 20)?;
+            for number in &row[1..3] {
+                numbers.push(number.parse::<u64>()?);
+            }
+        }
+        Ok(numbers)
     };
     let (before, after) = (counts()?, counts()?);
     let &[_, calls, _, devices, _, interrupts, ..] = after.as_slice() else { anyhow::bail!("{after:?}") };
@@ -218,7 +227,7 @@ fn monitor(lab: &mut Lab) -> Result<()> {
     ask(machine, "s", "^monitor: mortal: its state is `runs`: nothing to do")?;
     ask(machine, "r", "^mortal: started")?;
     ask(machine, "x", "^mortal: powered off by the monitor")?;
-    ask(machine, "l", r"^  2 mortal +stopped +\d+\.\d{3} s  restarts 1 ")?;
+    ask(machine, "l", r"^    stopped +\d+\.\d{3} s, restarts 1, in focus$")?;
     ask(machine, "x", "^monitor: mortal: its state is `stopped`: nothing to do")?;
     ask(machine, "s", "^mortal: started")?;
     // Stopped as it ends to be started again, and while 256 MiB are zeroed.
@@ -268,10 +277,30 @@ fn without_a_cpu(lab: &mut Lab) -> Result<()> {
     for key in ["s", "r"] {
         ask(&mut machine, key, "^error: mortal: not started, because CPU 2 is missing")?;
     }
-    ask(&mut machine, "l", r"^  2 mortal +stopped ")?;
+    ask(&mut machine, "l", r"^    stopped .*, in focus$")?;
     machine.focus("ticker")?;
     witness_lost_nothing(&mut machine)?;
     machine.finish(Some(machine.patience(Duration::from_secs(30)))).map_err(Into::into)
+}
+
+/// The plan chooses the key that begins commands, and Ctrl-] is then the guest's.
+fn escape_key(lab: &mut Lab) -> Result<()> {
+    let source = overlay(&[witness(0), Partition { name: "other", ..Partition::ticker(1) }]);
+    let source = source.replace("partitions {", "partitions {\n\t\tescape-key = \"^A\";");
+    let mut machine = lab.boot_bundle(Some(&lab.pack_with_ticker(&source)?))?;
+    wait(&mut machine, HYPERVISOR, "^console: input goes to ticker; Ctrl-A [?] for help", 30)?;
+    machine.focus("other")?;
+    machine.forget(HYPERVISOR);
+    machine.send(b"\x1dl\x01?")?;
+    wait(&mut machine, HYPERVISOR, "^Ctrl-A and a digit: input goes to that partition", 20)?;
+    ensure!(
+        !machine.said(HYPERVISOR).lines().iter().any(|line| line.text == "2 partitions:"),
+        "Ctrl-] is a key"
+    );
+    machine.send(b"\x01x")?;
+    wait(&mut machine, HYPERVISOR, "^other: powered off by the monitor", 20)?;
+    machine.kill();
+    Ok(())
 }
 
 /// Without the monitor there is the choice of the focus, and nothing else.

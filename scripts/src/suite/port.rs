@@ -27,7 +27,8 @@ fn mortal(name: &'static str, cpu: u32, manner: &str) -> Partition {
     Partition { name, kernel: "mortal", more, ..Partition::ticker(cpu) }
 }
 
-fn boot(lab: &mut Lab, partitions: &[Partition]) -> Result<Machine> {
+/// Boots partitions on a board whose port has a line of 115,200 baud.
+pub(super) fn boot(lab: &mut Lab, partitions: &[Partition]) -> Result<Machine> {
     let image = build::slow_port_hypervisor(lab.project())?;
     let bundle = lab.pack(partitions)?;
     let bundle = lab.file("bundle.itb", &bundle)?;

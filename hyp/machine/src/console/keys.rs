@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The keys that are the console's own: Ctrl-] and what follows it.
 
-/// The key that begins a command to the console: Ctrl-].
+use core::fmt;
+
+/// The key that begins a command to the console, unless the plan says another: Ctrl-].
 pub const ESCAPE: u8 = 0x1d;
 
 /// The command that takes a digit: the last lines of that partition.
@@ -24,11 +26,20 @@ pub enum Key {
     Command(u8, Option<usize>),
 }
 
+/// The name of a control character's key.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyName(pub u8);
+
+impl fmt::Display for KeyName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Ctrl-{}", char::from(self.0 ^ 0x40))
+    }
+}
+
 /// How far a command has come.
-#[derive(Clone, Copy, Debug, Default)]
-pub enum Keys {
+#[derive(Clone, Copy, Debug)]
+enum State {
     /// Nothing of one.
-    #[default]
     Idle,
     /// The escape key.
     Escaped,
@@ -36,21 +47,36 @@ pub enum Keys {
     History,
 }
 
+/// Finds commands in what is typed.
+#[derive(Clone, Copy, Debug)]
+pub struct Keys {
+    escape: u8,
+    state: State,
+}
+
 impl Keys {
+    /// With `escape` as the key that begins a command.
+    #[must_use]
+    pub const fn new(escape: u8) -> Self {
+        Self { escape, state: State::Idle }
+    }
+
     /// Takes the next byte of input.
     pub fn take(&mut self, byte: u8) -> Key {
         let digit = matches!(byte, b'1'..=b'9').then(|| usize::from(byte.saturating_sub(b'1')));
-        let (next, key) = match (*self, byte, digit) {
-            (Self::Idle, ESCAPE, _) => (Self::Escaped, Key::Part),
-            (Self::Idle, ..) | (Self::Escaped, ESCAPE, _) => (Self::Idle, Key::Plain(byte)),
-            (Self::Escaped, HISTORY, _) => (Self::History, Key::Part),
-            (Self::Escaped, b'n', _) => (Self::Idle, Key::Next),
-            (Self::Escaped, b'o', _) => (Self::Idle, Key::Alone),
-            (Self::Escaped, _, Some(digit)) => (Self::Idle, Key::To(digit)),
-            (Self::Escaped, ..) => (Self::Idle, Key::Command(byte, None)),
-            (Self::History, ..) => (Self::Idle, Key::Command(HISTORY, digit)),
+        let is_escape = byte == self.escape;
+        let (next, key) = match (self.state, byte, digit) {
+            (State::Idle, ..) if is_escape => (State::Escaped, Key::Part),
+            (State::Idle, ..) => (State::Idle, Key::Plain(byte)),
+            (State::Escaped, ..) if is_escape => (State::Idle, Key::Plain(byte)),
+            (State::Escaped, HISTORY, _) => (State::History, Key::Part),
+            (State::Escaped, b'n', _) => (State::Idle, Key::Next),
+            (State::Escaped, b'o', _) => (State::Idle, Key::Alone),
+            (State::Escaped, _, Some(digit)) => (State::Idle, Key::To(digit)),
+            (State::Escaped, ..) => (State::Idle, Key::Command(byte, None)),
+            (State::History, ..) => (State::Idle, Key::Command(HISTORY, digit)),
         };
-        *self = next;
+        self.state = next;
         key
     }
 }

@@ -16,7 +16,7 @@ mod ring;
 mod tests;
 
 pub use channel::{Channel, LINE};
-pub use keys::{ESCAPE, HISTORY, Key, Keys};
+pub use keys::{ESCAPE, HISTORY, Key, KeyName, Keys};
 pub use own::{OWN_NAME, Stamp};
 pub use ring::Ring;
 
@@ -75,13 +75,21 @@ pub struct Console<'a> {
     shown: bool,
     /// Whether only the focus is shown, as it is: a program there has the screen.
     alone: bool,
+    /// The key that begins a command.
+    escape: u8,
 }
 
 impl<'a> Console<'a> {
     /// A console of these partitions, in the order of [`PartitionId`]; the first has the focus.
     #[must_use]
     pub const fn new(channels: &'a mut [Channel<'a>]) -> Self {
-        Self { channels, focus: 0, shown: false, alone: false }
+        Self { channels, focus: 0, shown: false, alone: false, escape: ESCAPE }
+    }
+
+    /// The same, where commands begin with another key.
+    #[must_use]
+    pub const fn with_escape(self, escape: u8) -> Self {
+        Self { escape, ..self }
     }
 
     /// Takes a byte that partition `from` sends.
@@ -197,9 +205,6 @@ impl<'a> Console<'a> {
             Key::To(index) => self.set_focus(index, sink),
             Key::Alone => self.toggle_alone(sink),
             Key::Command(key, about) => {
-                if key == b'?' {
-                    self.help(sink);
-                }
                 return Input::Command(about.map_or(focus, |index| PartitionId(index as u16)), key);
             }
         }
@@ -215,7 +220,8 @@ impl<'a> Console<'a> {
     /// Says whose input it is, as on every change of focus.
     pub fn announce_focus(&mut self, sink: &mut impl Sink) {
         if let Some(name) = self.channels.get(self.focus).map(|channel| channel.name) {
-            self.line(format_args!("console: input goes to {name}; Ctrl-] ? for help"), sink);
+            let escape = KeyName(self.escape);
+            self.line(format_args!("console: input goes to {name}; {escape} ? for help"), sink);
         }
     }
 
@@ -257,25 +263,14 @@ impl<'a> Console<'a> {
         let alone = !self.alone;
         self.hide(sink);
         self.reset_terminal(sink);
+        let escape = KeyName(self.escape);
         match alone {
-            true => self.line(format_args!("console: others are not shown; Ctrl-] o shows them again"), sink),
+            true => {
+                self.line(format_args!("console: others are not shown; {escape} o shows them again"), sink)
+            }
             false => self.line(format_args!("console: others are shown"), sink),
         }
         self.alone = alone;
-    }
-
-    fn help(&mut self, sink: &mut impl Sink) {
-        self.line(format_args!("Ctrl-] and a digit: input goes to that partition; n: to the next"), sink);
-        self.line(
-            format_args!("Ctrl-] o: others are not shown, or are again; Ctrl-]: sends Ctrl-]; ?: help"),
-            sink,
-        );
-        for index in 0..self.channels.len() {
-            let (name, stopped) = self.channels.get(index).map_or(("", true), |it| (it.name, it.stopped));
-            let state = if stopped { " (stopped)" } else { "" };
-            let mark = if index == self.focus { " (input goes here)" } else { "" };
-            self.line(format_args!("  {}: {name}{state}{mark}", index.saturating_add(1)), sink);
-        }
     }
 
     /// Ends a partition's line: on the screen as it stands, or whole if it was not there yet.

@@ -23,7 +23,7 @@ fn say(console: &mut Console<'_>, from: u16, text: &str, mut sink: &mut dyn FnMu
 }
 
 fn press(console: &mut Console<'_>, keys: &[u8], mut sink: &mut dyn FnMut(u8)) -> Vec<Input> {
-    let mut state = Keys::default();
+    let mut state = Keys::new(ESCAPE);
     keys.iter().map(|&key| console.act(state.take(key), &mut sink)).collect()
 }
 
@@ -101,7 +101,25 @@ fn the_escape_key_can_be_sent_and_explained() {
         let inputs = press(console, &[ESCAPE, ESCAPE, ESCAPE, b'?', ESCAPE, b'7'], sink);
         assert_eq!(inputs.get(1), Some(&Input::Deliver(PartitionId(0), ESCAPE)));
     });
-    assert!(sent.contains("2: b") && sent.contains("there is no partition 7"));
+    assert!(sent.contains("there is no partition 7"));
+}
+
+#[test]
+fn another_key_can_begin_commands() {
+    let mut channels = [Channel::new("a"), Channel::new("b")];
+    let mut console = Console::new(&mut channels).with_escape(0x01);
+    let (mut keys, mut sent) = (Keys::new(0x01), Vec::new());
+    let mut sink = |byte| sent.push(byte);
+    let inputs: Vec<_> = [ESCAPE, 0x01, b'2', 0x01, 0x01, 0x01, b'?']
+        .iter()
+        .map(|&byte| console.act(keys.take(byte), &mut sink))
+        .collect();
+    let (a, b) = (PartitionId(0), PartitionId(1));
+    assert_eq!(inputs.first(), Some(&Input::Deliver(a, ESCAPE)));
+    assert_eq!(inputs.get(4), Some(&Input::Deliver(b, 0x01)));
+    assert_eq!(inputs.last(), Some(&Input::Command(b, b'?')));
+    let sent = String::from_utf8(sent).unwrap();
+    assert!(sent.contains("console: input goes to b; Ctrl-A ? for help"), "{sent:?}");
 }
 
 #[test]

@@ -19,6 +19,9 @@ pub const PARTITIONS: &str = "bulkhead,partitions";
 /// `compatible` of a partition.
 pub const PARTITION: &str = "bulkhead,partition";
 /// The property that has the hypervisor run the board's watchdog.
+pub(crate) const ESCAPE_KEY: &str = "escape-key";
+/// What it is unless it is given: Ctrl-].
+pub(crate) const CTRL_BRACKET: u8 = 0x1d;
 pub(crate) const WATCHDOG: &str = "watchdog-timeout-sec";
 /// The guest-physical address space: 40 bits, which every CPU with EL2 can translate.
 pub const ADDRESS_BITS: u32 = 40;
@@ -54,6 +57,8 @@ pub struct Policy {
     pub on_panic: OnPanic,
     /// Whether the console has a monitor.
     pub monitor: bool,
+    /// The control character that begins a command to the console.
+    pub escape_key: u8,
     /// Seconds of the board's watchdog, if the hypervisor is to run it.
     pub watchdog: Option<u32>,
     /// Errata of cores that are refused otherwise.

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use bulkhead_types::Ipa;
 
 use super::read::bad;
-use super::{ADDRESS_BITS, WATCHDOG};
+use super::{ADDRESS_BITS, ESCAPE_KEY, WATCHDOG};
 use crate::errata;
 use crate::error::{Errors, Problem};
 use crate::tree::Node;
@@ -26,8 +26,10 @@ pub(super) enum Kind {
     OneOf(&'static [&'static str]),
     /// Numbers of errata that are refused otherwise.
     Errata,
+    /// A control character that a terminal's keys and answers do not consist of, as `^]`.
+    Control,
 }
-use Kind::{Address, Any, Errata, Flag, Number, OneOf, Text, Texts};
+use Kind::{Address, Any, Control, Errata, Flag, Number, OneOf, Text, Texts};
 
 /// The properties of one kind of node.
 pub(super) type Table = &'static [(&'static str, Kind)];
@@ -41,6 +43,7 @@ pub(super) const HYPERVISOR: Table = &[
     ("phandle", Any),
     ("on-panic", OneOf(&["power-off", "reset", "halt"])),
     ("no-monitor", Flag),
+    (ESCAPE_KEY, Control),
     (WATCHDOG, Number),
     (errata::ACCEPT, Errata),
 ];
@@ -120,6 +123,10 @@ fn breach(node: Node<'_, '_>, name: &'static str, kind: Kind) -> Option<Problem>
         Address => {
             (address(node, name).is_some(), "this is one guest address, of one cell or of two, below 1 TiB")
         }
+        Control => {
+            let rule = "this is one control character, `^A` to `^_`, other than ^H, ^I, ^J, ^M and ^[, which terminals send";
+            (node.string(name).and_then(control).is_some(), rule)
+        }
         Text | OneOf(_) => (node.string(name).is_some(), "this is one string"),
         Texts | Errata => (strings(node, name).is_some(), "this is a list of strings"),
     };
@@ -143,6 +150,16 @@ fn breach(node: Node<'_, '_>, name: &'static str, kind: Kind) -> Option<Problem>
 /// A guest address, of one cell or of two.
 pub(super) fn address(node: Node<'_, '_>, name: &str) -> Option<Ipa> {
     node.cells(name).number().filter(|address| *address < 1 << ADDRESS_BITS).map(Ipa)
+}
+
+/// A control character in caret notation: a letter, or one of `\]^_`, with Ctrl. Backspace, Tab, Enter and ESC, with which a
+/// terminal's answers begin, are none.
+pub(super) fn control(text: &str) -> Option<u8> {
+    match *text.as_bytes() {
+        [b'^', b'H' | b'I' | b'J' | b'M' | b'['] => None,
+        [b'^', key @ b'A'..=b'_'] => Some(key ^ 0x40),
+        _ => None,
+    }
 }
 
 /// The strings of a property that is nothing but strings.

@@ -10,8 +10,8 @@ use bulkhead_types::{Ipa, PAGE_SIZE};
 
 use super::properties::{self, address, check, strings};
 use super::{
-    ADDRESS_BITS, Access, MemoryWish, OnPanic, PARTITION, PARTITIONS, Policy, Restart, RestartPolicy, Spec,
-    WATCHDOG,
+    ADDRESS_BITS, Access, CTRL_BRACKET, ESCAPE_KEY, MemoryWish, OnPanic, PARTITION, PARTITIONS, Policy,
+    Restart, RestartPolicy, Spec, WATCHDOG,
 };
 use crate::errata::{ACCEPT, Accepted};
 use crate::error::{Errors, Problem};
@@ -64,6 +64,7 @@ pub(crate) fn policy(parent: Node<'_, '_>) -> Policy {
             _ => OnPanic::PowerOff,
         },
         monitor: !parent.has("no-monitor"),
+        escape_key: parent.string(ESCAPE_KEY).and_then(properties::control).unwrap_or(CTRL_BRACKET),
         watchdog: parent.u32(WATCHDOG),
         accepted_errata: Accepted::new(strings(parent, ACCEPT).unwrap_or_default()),
     }
