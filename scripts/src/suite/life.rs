@@ -20,6 +20,7 @@ use std::time::Duration;
 pub const ALL: &[Scenario] = &[
     Scenario { name: "deaths", run: deaths },
     Scenario { name: "monitor", run: monitor },
+    Scenario { name: "registers-of-one-vcpu-after-another", run: registers },
     Scenario { name: "escape-key", run: escape_key },
     Scenario { name: "no-monitor", run: no_monitor },
     Scenario { name: "no-start-without-every-cpu", run: without_a_cpu },
@@ -219,6 +220,11 @@ fn monitor(lab: &mut Lab) -> Result<()> {
     let states: Vec<_> = answer.partitions.iter().map(|it| (it.name.as_str(), it.state.as_str())).collect();
     ensure!(states == [("ticker", "runs"), ("mortal", "runs"), ("call", "stopped")], "{states:?}");
     ensure!(answer.vcpus.len() == 3 && answer.vcpus[0].counts[5] >= after[5], "{answer:?}");
+    // Each row fits a terminal of 80 columns behind `[bulkhead]   12.345678 cpu0 `.
+    let rows = machine.said(HYPERVISOR).lines().iter();
+    let rows = rows.skip_while(|line| !line.text.starts_with("  l: all partitions"));
+    let long: Vec<_> = rows.filter(|row| row.text.starts_with("  ") && row.text.len() > 52).collect();
+    ensure!(long.is_empty(), "{long:?}");
     // The last lines of another partition, and of the one in focus.
     ask(machine, "h1", r"^  ticker\| tick \d+")?;
     ask(machine, "hh", r"^  mortal\| mortal: spin")?;
@@ -281,6 +287,19 @@ fn without_a_cpu(lab: &mut Lab) -> Result<()> {
     machine.focus("ticker")?;
     witness_lost_nothing(&mut machine)?;
     machine.finish(Some(machine.patience(Duration::from_secs(30)))).map_err(Into::into)
+}
+
+/// The registers of one vCPU come after those of another, whichever CPUs print them.
+fn registers(lab: &mut Lab) -> Result<()> {
+    let mut machine = lab.boot(&[Partition { cpus: 0..3, ..Partition::ticker(0) }])?;
+    wait(&mut machine, "ticker", "^tick 1", 30)?;
+    ask(&mut machine, "d", "^ticker/2:   vCPU 2 on CPU 2 is off")?;
+    let said = machine.said(HYPERVISOR).lines();
+    let vcpus = said.iter().filter_map(|line| line.text.strip_prefix("ticker/")?.bytes().next());
+    let vcpus: Vec<u8> = vcpus.collect();
+    ensure!(vcpus.len() > 8 && vcpus.is_sorted(), "{:?}", String::from_utf8(vcpus));
+    machine.kill();
+    Ok(())
 }
 
 /// The plan chooses the key that begins commands, and Ctrl-] is then the guest's.
