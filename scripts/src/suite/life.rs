@@ -196,9 +196,10 @@ fn monitor(lab: &mut Lab) -> Result<()> {
         ask(machine, "t", r"^  ticker/0 on CPU 0:$")?;
         let mut numbers = Vec::new();
         while numbers.len() < 10 {
-            let row = wait(machine, HYPERVISOR, r"^    [a-z-]+ +(\d+)  [a-z-]+ +(\d+)$", 20)?;
-            for number in &row[1..3] {
-                numbers.push(number.parse::<u64>()?);
+            // The whole row: it is seen as it comes.
+            let row = wait(machine, HYPERVISOR, r"^    (.{22})  (.{22})$", 20)?;
+            for cell in &row[1..3] {
+                numbers.push(cell.split_whitespace().last().context("a count")?.parse::<u64>()?);
             }
         }
         Ok(numbers)
