@@ -64,7 +64,7 @@ impl Terminal {
 }
 
 /// Seeds that each test of the suite runs.
-const IN_A_TEST: u64 = 2;
+const IN_A_TEST: usize = 2;
 
 /// The scenario of the default test run, on each board.
 pub(super) const SCENARIO: Scenario = Scenario { name: "attack", run: few };
@@ -178,9 +178,9 @@ pub(super) fn boards() -> Vec<qemu::Options> {
 }
 
 fn few(lab: &mut Lab) -> Result<()> {
-    // Another seed on each board, and always the same.
-    let first = lab.board.name().bytes().map(u64::from).sum::<u64>() * IN_A_TEST;
-    for seed in first..first + IN_A_TEST {
+    // Another seed on each board, and always the same. The slow port, with odd seeds, takes too long here: port.rs has shorter tests.
+    let first = lab.board.name().bytes().map(u64::from).sum::<u64>() * 2;
+    for seed in (first..).step_by(2).take(IN_A_TEST) {
         attack(lab, seed, false).with_context(|| format!("seed {seed}"))?;
     }
     Ok(())
