@@ -73,6 +73,11 @@ pub trait Controller {
     /// Why the calling CPU cannot be used, if it cannot: it has fewer list registers than the one that called `new`.
     fn refusal(&self) -> Option<&'static str>;
 
+    /// GICD_TYPER.ITLinesNumber, 0 to 31: one less than the words of interrupts.
+    fn lines(&self) -> u8 {
+        (self.distributor().read32(offset::TYPER) & 0x1f) as u8
+    }
+
     /// Number of list registers, 1 to 16.
     fn list_registers(&self) -> usize;
     /// List register `n` in the layout of ICH_LR\<n\>_EL2 (IHI 0069); the source CPU of a

@@ -137,7 +137,7 @@ fn boot(outline: &Outline<'_>, tree: Range<Hpa>) -> Result<&'static System, Refu
         random: Random::new(power::firmware(board.psci)),
         bundle: bundle_bytes,
         entropy: Pool::new(&[&board.entropy.rng_seed, &board.entropy.kaslr_seed]),
-        partitions: partition::build(&board, plan)?,
+        partitions: partition::build(&board, plan, controller.lines())?,
     });
     memory::prepare_window(system.cpus.len())?;
     audit(system, &board.gic)?;

@@ -31,21 +31,23 @@ const VMID: u32 = 48;
 
 /// Builds every partition of the plan: tables, virtual interrupt controller, virtual devices.
 ///
+/// `lines` is the board's GICD_TYPER.ITLinesNumber, which the guests see.
+///
 /// # Errors
 /// A sentence that names the partition.
-pub fn build(board: &Board, plan: Plan) -> Result<Vec<Partition>, Refusal> {
+pub fn build(board: &Board, plan: Plan, lines: u8) -> Result<Vec<Partition>, Refusal> {
     let mut partitions = Vec::with_capacity(plan.partitions.len());
     for (partition, number) in plan.partitions.into_iter().zip(0_u16..) {
         let name = partition.name.clone();
         partitions.push(
-            one(board, partition, PartitionId(number))
+            one(board, partition, PartitionId(number), lines)
                 .map_err(|sentence| Refusal::from(format!("partition {name}: {sentence}")))?,
         );
     }
     Ok(partitions)
 }
 
-fn one(board: &Board, plan: plan::Partition, id: PartitionId) -> Result<Partition, String> {
+fn one(board: &Board, plan: plan::Partition, id: PartitionId, lines: u8) -> Result<Partition, String> {
     let geometry = Geometry::stage2(world::physical_bits());
     let tables = map(board, &plan, geometry).map_err(|error| format!("no stage-2 tables ({error:?})"))?;
     let vcpus = plan.cpus.iter().zip(0_u16..);
@@ -84,7 +86,12 @@ fn one(board: &Board, plan: plan::Partition, id: PartitionId) -> Result<Partitio
     Ok(Partition {
         id,
         name: Box::leak(plan.name.clone().into_boxed_str()),
-        gic: interrupt_controller(board, &plan, version, vcpus.len())?,
+        gic: interrupt_controller(
+            board,
+            &plan,
+            gic::Config { lines, ..gic::Config::new(version) },
+            vcpus.len(),
+        )?,
         frames: frames.ok_or("its interrupt controller leaves the address space")?,
         vcpus,
         uart,
@@ -139,7 +146,7 @@ fn map_device(tables: &mut Tables<TablePages>, guest: Ipa, registers: Range<Hpa>
 fn interrupt_controller(
     board: &Board,
     plan: &plan::Partition,
-    version: Version,
+    config: gic::Config,
     vcpus: usize,
 ) -> Result<Gic<'static>, String> {
     let private =
@@ -153,7 +160,7 @@ fn interrupt_controller(
     let spis = banks.saturating_mul(32).min(usize::from(IntId::END_SHARED - IntId::FIRST_SHARED));
     let vcpus = (0..vcpus as u16).map(|vcpu| gic::Vcpu::new(VcpuId(vcpu)));
     Gic::new(
-        gic::Config::new(version),
+        config,
         leak(vcpus),
         leak((0..spis).map(|_| Spi::new())),
         leak((0..banks).map(|_| Bank::new())),

@@ -20,11 +20,11 @@ const IMPLEMENTER_V2: u32 = 0x0200_143b;
 /// GICD_TYPER: Affinity 3 may be nonzero, ten bits of interrupt ID, message-based SPIs; no affinity 0 is above 15 (RSS).
 const TYPE: u32 = 1 << 24 | 9 << 19 | 1 << 16;
 
-/// GICD_TYPER and GICD_IIDR of a GIC with so many vCPUs and banks of shared interrupts.
-pub(super) fn identity(version: Version, vcpus: usize, banks: usize) -> (u32, u32) {
+/// GICD_TYPER and GICD_IIDR of a GIC with so many vCPUs and this ITLinesNumber.
+pub(super) fn identity(version: Version, vcpus: usize, lines: usize) -> (u32, u32) {
     match version {
-        Version::V2 => ((vcpus.wrapping_sub(1) as u32 & 7) << 5 | banks as u32, IMPLEMENTER_V2),
-        Version::V3 => (TYPE | banks as u32, IMPLEMENTER),
+        Version::V2 => ((vcpus.wrapping_sub(1) as u32 & 7) << 5 | lines as u32, IMPLEMENTER_V2),
+        Version::V3 => (TYPE | lines as u32, IMPLEMENTER),
     }
 }
 
@@ -56,8 +56,10 @@ impl<H: Hardware> Local<'_, H> {
         IntId::new((offset & 0x1fff) >> 3)
     }
 
-    fn read_router(&self, offset: u32) -> u64 {
+    /// GICD_IROUTER in one go: a doubleword access is single-copy atomic (IHI 0069, "GIC memory-mapped register access").
+    pub(super) fn read_router(&self, offset: u32) -> u64 {
         let Some((id, spi, bank)) = Self::router(offset).and_then(|id| self.shared(id)) else { return 0 };
+        let _guard = self.gic.changes.lock();
         let any = if has(&bank.one_of_n, bit(id.get())) { 1 << 31 } else { 0 };
         unpack_affinity(spi.route.load(SeqCst)) | any
     }

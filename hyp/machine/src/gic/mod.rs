@@ -107,6 +107,10 @@ pub struct Config {
     /// Priority bits that IPRIORITYR keeps, from the top: 4 to 8. Delivery tells the top five apart, as every
     /// virtual CPU interface does.
     pub priority_bits: u8,
+    /// GICD_TYPER.ITLinesNumber, 0 to 31, if that is more than the interrupts that there are: a guest may take the number of
+    /// the board that it was built for. The rest are interrupts that the implementation does not have, whose fields
+    /// read as zero and ignore writes (IHI 0048B and IHI 0069, GICD_TYPER).
+    pub lines: u8,
     /// Rounds of [`Hardware::relax`] to wait for another vCPU to tell of its list registers.
     pub patience: u32,
 }
@@ -115,7 +119,7 @@ impl Config {
     /// The usual: five priority bits, patience of a few hundred microseconds.
     #[must_use]
     pub const fn new(version: Version) -> Self {
-        Self { version, priority_bits: 5, patience: 4096 }
+        Self { version, priority_bits: 5, lines: 0, patience: 4096 }
     }
 }
 
@@ -160,7 +164,7 @@ pub struct Gic<'a> {
 impl<'a> Gic<'a> {
     /// A virtual GIC over storage in the state after reset, for vCPUs that are all off.
     ///
-    /// `banks.len()` is GICD_TYPER.ITLinesNumber; `owned` are the interrupts tied to the physical
+    /// `banks.len()` is GICD_TYPER.ITLinesNumber, unless the configuration's is more; `owned` are the interrupts tied to the physical
     /// ones of the same IDs (a private one is owned by every vCPU).
     ///
     /// # Errors
@@ -182,8 +186,9 @@ impl<'a> Gic<'a> {
         if !(4..=8).contains(&config.priority_bits) {
             return Err(Misfit::PriorityBits);
         }
+        let lines = banks.len().max(usize::from(config.lines.min(31)));
         let kept = 0xff00u32.wrapping_shr(u32::from(config.priority_bits)) & 0xff;
-        let (type_register, implementer) = distributor::identity(config.version, vcpus.len(), banks.len());
+        let (type_register, implementer) = distributor::identity(config.version, vcpus.len(), lines);
         let gic = Self {
             version: config.version,
             patience: config.patience,

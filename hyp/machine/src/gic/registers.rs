@@ -53,6 +53,9 @@ impl<'g> Seat<'g> {
     ) -> Result<u64, Fault> {
         let local = self.with(hw);
         let (place, offset) = local.place(frame, offset, size)?;
+        if size == AccessSize::Double && place.register(offset) == Register::Router {
+            return Ok(local.read_router(offset));
+        }
         let word = local.read_word(place, offset & !3, size);
         Ok(match size {
             AccessSize::Double => word | local.read_word(place, offset | 4, size).wrapping_shl(32),

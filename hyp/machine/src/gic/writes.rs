@@ -326,9 +326,13 @@ impl<H: Hardware> Local<'_, H> {
     /// GICD_IROUTER: the affinity fields, and Interrupt_Routing_Mode in bit 31.
     pub(super) fn write_router(&self, id: IntId, value: u64, mask: u64) {
         let Some((id, spi, bank)) = self.shared(id) else { return };
-        replace(&spi.route, pack_affinity(mask), pack_affinity(value));
-        if mask & 1 << 31 != 0 {
-            assign(&bank.one_of_n, bit(id.get()), value & 1 << 31 != 0);
+        {
+            // No read sees one without the other.
+            let _guard = self.gic.changes.lock();
+            replace(&spi.route, pack_affinity(mask), pack_affinity(value));
+            if mask & 1 << 31 != 0 {
+                assign(&bank.one_of_n, bit(id.get()), value & 1 << 31 != 0);
+            }
         }
         self.move_target(id, spi);
         self.refill();

@@ -225,6 +225,41 @@ impl Shared {
     }
 }
 
+/// A read of GICD_IROUTER sees one write or the other, never half of each.
+#[test]
+fn a_route_is_read_in_one_piece() {
+    const ROUTE: u64 = 0x6000 + 8 * 40;
+    const ROUTES: [u64; 2] = [0x0000_00ff_0000_0001, 0x0000_0000_80ff_ff00];
+    let (vcpus, spis, banks) = storage(CPUS, 32);
+    let gic = Gic::new(Config::new(Version::V3), vcpus, spis, banks, &[]).unwrap();
+    let kicks: [AtomicBool; CPUS] = Default::default();
+    let cpu = || Cpu {
+        lists: RefCell::default(),
+        maintenance: Cell::new(Maintenance::empty()),
+        ends: Cell::new(0),
+        kicks: &kicks,
+    };
+    let write = |hw: &Cpu<'_>, value| {
+        seat(&gic, 0).write(Frame::Distributor, ROUTE, AccessSize::Double, value, hw).unwrap();
+    };
+    write(&cpu(), ROUTES[0]);
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let hw = cpu();
+            for round in 0..ROUNDS {
+                write(&hw, ROUTES[round & 1]);
+            }
+            is_over.store(true, SeqCst);
+        });
+        let hw = cpu();
+        while !is_over.load(SeqCst) {
+            let value = seat(&gic, 1).read(Frame::Distributor, ROUTE, AccessSize::Double, &hw).unwrap();
+            assert!(ROUTES.contains(&value), "{value:#x}");
+        }
+    });
+}
+
 #[test]
 fn nothing_is_lost_between_threads() {
     let (vcpus, spis, banks) = storage(CPUS, 96);

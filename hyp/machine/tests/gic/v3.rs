@@ -311,6 +311,30 @@ fn odd_accesses_neither_panic_nor_do_anything() {
     let _: (AccessSize, Frame) = (Word, Distributor);
 }
 
+/// The board's number of lines is shown. Those that the partition does not have are like interrupts that an implementation
+/// leaves out.
+#[test]
+fn lines_of_the_board_beyond_the_partitions_read_as_zero() {
+    for (lines, shown) in [(0, 2), (1, 2), (8, 8), (31, 31), (255, 31)] {
+        let (vcpus, spis, banks) = storage(1, 64);
+        let gic = Gic::new(Config { lines, ..Config::new(V3) }, vcpus, spis, banks, &[]).unwrap();
+        let (board, seat) = (Board::new(1, 4), seat(&gic, 0));
+        let hw = board.on(0);
+        assert_eq!(seat.read(Distributor, 4, Word, &hw).unwrap() & 0x1f, shown);
+        assert_eq!(seat.read_constant(4).unwrap() & 0x1f, shown as u32);
+        for (present, absent, size) in
+            [(0x108, 0x10c, Word), (0x088, 0x08c, Word), (0x45c, 0x460, Word), (0x62f8, 0x6300, Double)]
+        {
+            for offset in [present, absent] {
+                seat.write(Distributor, offset, size, 0, &hw).unwrap();
+                seat.write(Distributor, offset, size, u64::MAX, &hw).unwrap();
+            }
+            assert_ne!(seat.read(Distributor, present, size, &hw), Ok(0), "{present:#x}");
+            assert_eq!(seat.read(Distributor, absent, size, &hw), Ok(0), "{absent:#x}");
+        }
+    }
+}
+
 #[test]
 fn the_most_and_the_least() {
     let (vcpus, spis, banks) = storage(130, 988);
