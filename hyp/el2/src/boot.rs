@@ -24,7 +24,7 @@ use bulkhead_plan::early::{self, ConsoleKind, Outline};
 use bulkhead_plan::error::Errors;
 use bulkhead_plan::tree::{blob_size, blob_used};
 use bulkhead_plan::{Planned, plan_board};
-use bulkhead_platform::gic::InterruptController;
+use bulkhead_platform::gic::{Controller, InterruptController};
 use bulkhead_platform::gic::v2::GicV2;
 use bulkhead_platform::gic::v2_qemu::QemuGicV2;
 use bulkhead_platform::gic::v3::{GicV3, Redistributor, find_redistributor};

@@ -214,8 +214,9 @@ impl<H: Hardware> Local<'_, H> {
         let best = self.this.queue.best();
         // It was not active before, so it is in no list register.
         self.look_at_waiting(id, bank);
-        // With the queue's best as it was, there is nothing better for the list registers than they have.
-        if best.is_none() || self.this.queue.best() != best {
+        // With the queue's best as it was, there is nothing better for the list registers than they have. What became active
+        // outside of them, by another vCPU's ISACTIVER, needs the maintenance interrupt for its end.
+        if best.is_none() || self.this.queue.best() != best || self.is_displaced(id) {
             self.refill();
         }
     }

@@ -2,7 +2,10 @@
 //! Interrupts on their way to the guest, both versions.
 
 use crate::machine::*;
+use bulkhead_machine::gic::AccessSize::Word;
 use bulkhead_machine::gic::Version::{self, V2, V3};
+use bulkhead_machine::gic::{Frame, Maintenance};
+use bulkhead_types::VcpuId;
 
 /// A machine with these interrupts enabled at priority 0xa0 and sent to vCPU 0.
 fn machine(version: Version, cpus: usize, ids: &[u32]) -> Machine {
@@ -24,6 +27,26 @@ fn prepare(machine: &Machine, ids: &[u32]) {
 fn both(test: impl Fn(Version)) {
     test(V2);
     test(V3);
+}
+
+/// Another vCPU makes an interrupt active while this one's CPU takes it, and others wait already: the guest's end of it
+/// must be noticed, though it is in no list register.
+#[test]
+fn what_becomes_active_on_its_way_reports_its_end() {
+    both(|version| {
+        let machine = Machine::new(version, 2, 1);
+        prepare(&machine, &[33, 34, 40]);
+        machine.set_bit(0, SET_PENDING, 33);
+        machine.set_bit(0, SET_PENDING, 34);
+        machine.settle();
+        let causes = || machine.board.cpus[0].borrow().maintenance;
+        assert!(!causes().contains(Maintenance::NOT_PRESENT));
+        let hw = machine.board.on(1);
+        seat(&machine.gic, 1).write(Frame::Distributor, SET_ACTIVE + 4, Word, 1 << (40 - 32), &hw).unwrap();
+        // The kick has not come yet.
+        on_interrupt(&machine.gic, VcpuId(0), int(40), &machine.board.on(0));
+        assert!(causes().contains(Maintenance::NOT_PRESENT));
+    });
 }
 
 #[test]
