@@ -1,26 +1,37 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: Apache-2.0 OR MIT
 # What runs inside partitions, or below, and is not ours: Debian's arm64 kernels, BusyBox (that of armhf too, for the
-# tests of AArch32), U-Boot and Trusted Firmware-A, each one file in target/guest-software; modules of that kernel, as archives to go behind
-# an initial ramdisk; and the ramdisks: one of BusyBox and guests/software, and that one with the modules behind it
-# that drive a virtio disk and network.
+# tests of AArch32), U-Boot and Trusted Firmware-A, each one file in target/guest-software; the device trees of the
+# newest kernel, a folder; modules of debian-12, as archives to go behind an initial ramdisk; and the ramdisks: one of
+# BusyBox and guests/software, and that one with the modules behind it that drive a virtio disk and network.
 
 GUEST_SOFTWARE=$ROOT/target/guest-software
 GUEST_RECIPES=$ROOT/guests/software
-GUEST_CODENAME=bookworm # Debian 12
+GUEST_CODENAME=bookworm       # Debian 12
+GUEST_NEWEST=trixie-backports # the newest kernels that a release of Debian has
 
 # Name of the file, how it is taken out of its package, release to prefer (- for none: the newest of
-# main, updates and security), architecture, package, path inside the package.
+# main, updates and security), architecture, package, path inside the package. A package with slashes is a way:
+# behind each one stands a pattern for the package to go on with, among those that the one before depends on.
 GUEST_PIECES="
-debian-12            kernel  -                         arm64 linux-image-arm64 ./boot/vmlinuz-*
-debian-12-backports  kernel  $GUEST_CODENAME-backports arm64 linux-image-arm64 ./boot/vmlinuz-*
-bcm2711-rpi-4-b.dtb  file    $GUEST_CODENAME-backports arm64 linux-image-arm64 ./usr/lib/linux-image-*/broadcom/bcm2711-rpi-4-b.dtb
+debian-12            kernel  -                         arm64 linux-image-arm64/linux-image-* ./boot/vmlinuz-*
+debian-12-backports  kernel  $GUEST_CODENAME-backports arm64 linux-image-arm64/linux-image-* ./boot/vmlinuz-*
+debian-13-backports  kernel  $GUEST_NEWEST arm64 linux-image-arm64/linux-image-*/linux-binary-* ./usr/lib/modules/*/vmlinuz
+dtbs                 folder  $GUEST_NEWEST arm64 linux-image-arm64/linux-image-*/linux-base-* ./usr/lib/modules/*/dtb/*.dtb
+bcm2711-rpi-4-b.dtb  file    $GUEST_CODENAME-backports arm64 linux-image-arm64/linux-image-* ./usr/lib/linux-image-*/broadcom/bcm2711-rpi-4-b.dtb
 u-boot               file    -                         arm64 u-boot-qemu       ./usr/lib/u-boot/qemu_arm64/u-boot.bin
 tf-a-rpi4            file    -                         arm64 arm-trusted-firmware ./usr/lib/arm-trusted-firmware/rpi4/bl31.bin
 busybox              file    -                         arm64 busybox-static    ./bin/busybox
 busybox-armhf        file    $GUEST_CODENAME           armhf busybox-static    ./bin/busybox
-virtio-modules       modules -                         arm64 linux-image-arm64 -
-watchdog-modules     modules -                         arm64 linux-image-arm64 -
+virtio-modules       modules -                         arm64 linux-image-arm64/linux-image-* -
+watchdog-modules     modules -                         arm64 linux-image-arm64/linux-image-* -
+"
+
+# What only the long tests run: further builds of the newest kernel.
+GUEST_PIECES_FULL="
+debian-13-backports-rt    kernel $GUEST_NEWEST arm64 linux-image-rt-arm64/linux-image-*/linux-binary-* ./usr/lib/modules/*/vmlinuz
+debian-13-backports-cloud kernel $GUEST_NEWEST arm64 linux-image-cloud-arm64/linux-image-*/linux-binary-* ./usr/lib/modules/*/vmlinuz
+debian-13-backports-16k   kernel $GUEST_NEWEST arm64 linux-image-arm64-16k/linux-image-*/linux-binary-* ./usr/lib/modules/*/vmlinuz
 "
 
 # These are of one build.
@@ -29,7 +40,7 @@ GUEST_KERNEL=(debian-12 virtio-modules watchdog-modules)
 # guest_suites ARCHITECTURE: where its packages come from.
 guest_suites() {
     case $1 in
-    arm64) echo "$GUEST_CODENAME" "$GUEST_CODENAME"-{updates,security,backports} ;;
+    arm64) echo "$GUEST_CODENAME" "$GUEST_CODENAME"-{updates,security,backports} "$GUEST_NEWEST" ;;
     armhf) echo "$GUEST_CODENAME" ;;
     esac
 }
@@ -83,10 +94,10 @@ guest_software_setup() {
         if [[ -z $name || $missing != *" $name "* ]]; then continue; fi
         if [[ $listed != *" $arch "* ]]; then
             apt_find_debian
-            say "guest software: Debian 12's $arch package lists, in a private apt state (no foreign architecture is added to this machine)"
+            say "guest software: Debian's $arch package lists, in a private apt state (no foreign architecture is added to this machine)"
             read -ra suites < <(guest_suites "$arch")
             apt_state "guest-$arch" "$arch" "${suites[@]}"
-            apt_update "guest-$arch" || die "the $arch package lists of $GUEST_CODENAME did not come: check the network and run scripts/setup again"
+            apt_update "guest-$arch" || die "the $arch package lists of ${suites[*]} did not come: check the network and run scripts/setup again"
             listed+=" $arch "
         fi
         guest_piece "$name" "$kind" "${suite#-}" "guest-$arch" "$package" "$path"
@@ -98,12 +109,23 @@ guest_software_setup() {
     sed 's/^/    /' "$GUEST_SOFTWARE/versions"
 }
 
+# guest_package STATE SUITE WAY: the package that a way of the table leads to.
+guest_package() {
+    local package pattern patterns
+    IFS=/ read -r package patterns <<<"$3"
+    while [[ -n $patterns ]]; do
+        IFS=/ read -r pattern patterns <<<"$patterns"
+        package=$(apt_field "$1" "$2" "$package" Depends | sed 's/ *[,|] */\n/g' | sed 's/ .*//' |
+            grep -m 1 -x -- "${pattern//\*/.*}" || true)
+        [[ -n $package ]] || die "$2: the way $3 to a kernel's package ends before $pattern: Debian names its packages anew"
+    done
+    echo "$package"
+}
+
 # guest_piece NAME KIND SUITE STATE PACKAGE PATH: a row of the table, by an apt state.
 guest_piece() {
     local name=$1 kind=$2 suite=$3 state=$4 package=$5 path=$6 version size deb new=$GUEST_SOFTWARE/.$1.new
-    if [[ $package == linux-image-arm64 ]]; then # names the newest kernel's package
-        package=$(apt_field "$state" "$suite" "$package" Depends | sed 's/[ ,].*//')
-    fi
+    package=$(guest_package "$state" "$suite" "$package")
     version=$(apt_field "$state" "$suite" "${package:-none}" Version)
     size=$(apt_field "$state" "$suite" "${package:-none}" Size)
     [[ -n $version ]] || die "${suite:-$GUEST_CODENAME} offers no package $package for ${state#guest-}, which $name comes from"
@@ -111,6 +133,8 @@ guest_piece() {
     deb=$(apt_fetch "$state" "$package" "$version")
     if [[ $kind == modules ]]; then
         guest_modules "$name" "$deb" "$new"
+    elif [[ $kind == folder ]]; then
+        guest_folder "$deb" "$path" "$new"
     else
         dpkg-deb --fsys-tarfile "$deb" | tar -x -O --wildcards "$path" >"$new"
         [[ -s $new ]] || die "$package $version holds no file $path"
@@ -142,12 +166,22 @@ bytes() { tail -c "+$(($2 + 1))" "$1" | head -c "$3" | tr -d '\0'; }
 # guest_done NAME MADE-OF: the finished file into place, then its line into the list of versions.
 guest_done() {
     local versions=$GUEST_SOFTWARE/versions
+    rm -rf "${GUEST_SOFTWARE:?}/$1"
     mv "$GUEST_SOFTWARE/.$1.new" "$GUEST_SOFTWARE/$1"
     {
         if [[ -e $versions ]]; then sed "/^$1 /d" "$versions"; fi
         printf '%-20s %s\n' "$1" "$2"
     } | sort >"$versions.new"
     mv "$versions.new" "$versions"
+}
+
+# guest_folder DEB PATHS FOLDER: what of a package lies in a folder and matches, with the folders in which it lies there.
+guest_folder() {
+    local above=${2%/*}
+    mkdir -p "$3"
+    # Each slash parts one more name, the dot at the front too.
+    above=${above//[!\/]/}
+    dpkg-deb --fsys-tarfile "$1" | tar -x -C "$3" --strip-components=$((${#above} + 1)) --wildcards "$2"
 }
 
 # guest_modules NAME DEB FILE: modules of a kernel's package as an archive to go behind an initial ramdisk.

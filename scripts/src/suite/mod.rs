@@ -19,6 +19,7 @@ mod fixed;
 mod lab;
 mod life;
 mod lone;
+mod newest;
 mod panics;
 mod port;
 mod raspi;
@@ -109,6 +110,7 @@ fn trials(project: &Project, full: bool) -> Vec<Trial> {
         .chain(panics::ALL)
         .chain(port::ALL)
         .chain(fixed::VIRT)
+        .chain(newest::ALL)
         .chain([&errors::SCENARIO, &refusals::ALWAYS_A_HOST]);
     let mut trials = Vec::new();
     for (index, scenario) in scenarios.enumerate() {
@@ -118,22 +120,25 @@ fn trials(project: &Project, full: bool) -> Vec<Trial> {
         }
     }
     // On a board of each GIC, on every board with `--full`; the long ones only with it, and on two boards.
-    let two = &boards[..2];
+    let (two, max) = (&boards[..2], &boards[boards.len() - 1..]);
     let (each, long) = if full { (boards.as_slice(), two) } else { (two, &[][..]) };
     let of_two = [
         (stress::EACH_GIC, each),
         (strain::EACH_GIC, each),
         (lone::EACH_GIC, each),
+        (newest::EACH_GIC, each),
         (life::LONG, long),
         (stress::LONG, long),
         (strain::LONG, long),
+        (newest::LONG, long),
+        (newest::LONG_ON_MAX, if full { max } else { &[] }),
     ];
     for (scenarios, boards) in of_two {
         for scenario in scenarios {
             trials.extend(boards.iter().map(|board| trial(&project, scenario, board)));
         }
     }
-    trials.extend(raspi::chosen().map(|scenario| trial(&project, scenario, &raspi::board())));
+    trials.extend(raspi::chosen(full).map(|scenario| trial(&project, scenario, &raspi::board())));
     trials.extend(attack::boards().iter().map(|board| trial(&project, &attack::SCENARIO, board)));
     trials.extend(conformance::boards(full).map(|board| trial(&project, &conformance::SCENARIO, &board)));
     trials.extend(conformance::lives_boards().map(|board| trial(&project, &conformance::LIVES, &board)));

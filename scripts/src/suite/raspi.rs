@@ -5,7 +5,7 @@ use super::Scenario;
 use super::lab::{Lab, Partition, overlay};
 use super::scenarios::finish;
 use super::shell::{command, power_off, prompt, wait};
-use super::{fixed, lone, refusals, scenarios, watchdog};
+use super::{fixed, lone, newest, refusals, scenarios, watchdog};
 use crate::config::Config;
 use crate::qemu::{self, BoardName};
 use crate::{pack, raspi, sdcard};
@@ -22,6 +22,7 @@ const OWN: &[Scenario] = &[
     Scenario { name: "20-boots-with-every-cpu", run: many_boots },
     Scenario { name: "cpus-off-and-on", run: cpus_off_and_on },
     Scenario { name: "10000-sleeps", run: sleeps },
+    newest::ON_1_CPU,
     Scenario { name: "primary", run: primary },
     Scenario { name: "console-on-pl011", run: console_on_pl011 },
     Scenario { name: "watchdog-of-a-guest", run: watchdog_of_a_guest },
@@ -39,11 +40,12 @@ pub fn board() -> qemu::Options {
     qemu::Options { board: BoardName::Raspi4b, ..qemu::Options::default() }
 }
 
-/// Every scenario that runs on the board.
-pub fn chosen() -> impl Iterator<Item = &'static Scenario> {
+/// Every scenario that runs on the board, the long ones if `full`.
+pub fn chosen(full: bool) -> impl Iterator<Item = &'static Scenario> {
     let shared = scenarios::ALL.iter().filter(|scenario| SHARED.contains(&scenario.name));
+    let long = if full { newest::LONG } else { &[] };
     let own = OWN.iter().chain(fixed::RASPI).chain(lone::EACH_GIC);
-    own.chain(watchdog::ALL).chain(shared).chain(refusals::ALL)
+    own.chain(watchdog::ALL).chain(shared).chain(newest::ALL).chain(long).chain(refusals::ALL)
 }
 
 /// Every CPU leaves the spin table, however the board's CPUs happen to interleave.
