@@ -39,22 +39,52 @@ const CONTAINERS: &[Container] = &[
         4,
         b"zimg",
         "an EFI zboot image, in which the kernel is compressed",
-        "`cargo bulkhead pack` unpacks one of gzip; otherwise cut the payload out with dd (its offset and size are \
-         the words at 8 and 12, the compression's name stands at 24) and unpack it, or take the Image from the \
-         kernel's build",
+        "`cargo bulkhead pack` unpacks it; for a bundle made by other means, cut the payload out with dd (its \
+         offset and size are the words at 8 and 12, the compression's name stands at 24) and unpack it, or take the \
+         Image from the kernel's build",
     ),
-    container(0, b"\x28\xb5\x2f\xfd", "compressed with zstd", "Unpack it: zstd -d < FILE > Image"),
-    container(0, b"\x04\x22\x4d\x18", "compressed with lz4", "Unpack it: lz4 -d FILE Image"),
-    container(0, b"\x02\x21\x4c\x18", "compressed with lz4", "Unpack it: lz4 -d FILE Image"),
-    container(0, b"\xfd7zXZ\0", "compressed with xz", "Unpack it: xz -d < FILE > Image"),
-    container(0, b"\x5d\0\0", "compressed with lzma", "Unpack it: xz --format=lzma -d < FILE > Image"),
-    container(0, b"BZh", "compressed with bzip2", "Unpack it: bzip2 -d < FILE > Image"),
+    container(
+        0,
+        b"\x28\xb5\x2f\xfd",
+        "compressed with zstd",
+        "`cargo bulkhead pack` unpacks it; for a bundle made by other means: zstd -d < FILE > Image",
+    ),
+    container(
+        0,
+        b"\x04\x22\x4d\x18",
+        "compressed with lz4",
+        "`cargo bulkhead pack` unpacks it; for a bundle made by other means: lz4 -d FILE Image",
+    ),
+    container(
+        0,
+        b"\x02\x21\x4c\x18",
+        "compressed with lz4",
+        "`cargo bulkhead pack` unpacks it; for a bundle made by other means: lz4 -d FILE Image",
+    ),
+    container(
+        0,
+        b"\xfd7zXZ\0",
+        "compressed with xz",
+        "`cargo bulkhead pack` unpacks it; for a bundle made by other means: xz -d < FILE > Image",
+    ),
+    container(
+        0,
+        b"\x5d\0\0",
+        "compressed with lzma",
+        "`cargo bulkhead pack` unpacks it; for a bundle made by other means: xz --format=lzma -d < FILE > Image",
+    ),
+    container(
+        0,
+        b"BZh",
+        "compressed with bzip2",
+        "`cargo bulkhead pack` unpacks it; for a bundle made by other means: bzip2 -d < FILE > Image",
+    ),
     container(0, b"\x89LZO\0", "compressed with lzop", "Unpack it: lzop -d < FILE > Image"),
     container(
         0,
         b"\x27\x05\x19\x56",
         "a uImage of U-Boot",
-        "Take the kernel out of it: dumpimage -T kernel -p 0 -o Image FILE",
+        "`cargo bulkhead pack` unpacks one of an arm64 kernel; by hand: dumpimage -T kernel -p 0 -o Image FILE",
     ),
     container(
         0,
