@@ -260,6 +260,17 @@ impl Machine {
         }
     }
 
+    /// What a wait may have overlooked: the hypervisor shows a line without an end, a prompt, only in focus.
+    fn out_of_focus(&self, owner: &str) -> String {
+        match self.board.focus() {
+            Some(other) if owner != HYPERVISOR && other != owner => format!(
+                " (the console's focus is on {other}, and a prompt, a line that has no end yet, shows only in focus: \
+                 `focus {owner}` before the wait shows it)"
+            ),
+            _ => String::new(),
+        }
+    }
+
     /// Lets the machine run on while something is awaited; says why it is awaited in vain.
     fn go_on(&mut self, owner: &str, what: &str, deadline: Instant, limit: Duration) -> Result<(), Failure> {
         let vain = |machine: &Self, why: String| {
@@ -275,7 +286,12 @@ impl Machine {
             }
             Pumped::Output | Pumped::Keys(_) => Ok(()),
             Pumped::Quiet if Instant::now() >= deadline => {
-                Err(vain(self, format!("it did not come within {:.0} s", limit.as_secs_f64())))
+                let why = format!(
+                    "it did not come within {:.0} s{}",
+                    limit.as_secs_f64(),
+                    self.out_of_focus(owner)
+                );
+                Err(vain(self, why))
             }
             Pumped::Quiet => match self.board.find(owner).map(|partition| partition.state.clone()) {
                 Some(State::PoweredOff) => Err(vain(self, "the partition powered itself off".into())),

@@ -70,6 +70,24 @@ fn a_wait_in_vain_tells_what_was_said() {
 }
 
 #[test]
+fn a_wait_without_the_focus_says_that_a_prompt_shows_only_there() {
+    let mut machine = board("", None);
+    let failure = session(&mut machine, "wait ticker \"# \" within 0.2\n").unwrap_err().to_string();
+    let expected = "(the console's focus is on linux, and a prompt, a line that has no end yet, shows only in focus: \
+                    `focus ticker` before the wait shows it)";
+    assert!(failure.contains(expected), "{failure}");
+    let failure = session(&mut machine, "wait linux never within 0.2\n").unwrap_err().to_string();
+    assert!(!failure.contains("focus"), "{failure}");
+}
+
+#[test]
+fn a_focus_that_is_lost_is_sent_again() {
+    let mut machine = board("deaf", None);
+    machine.focus("ticker").unwrap();
+    assert_eq!(machine.board().focus(), Some("ticker"));
+}
+
+#[test]
 fn a_crash_is_told_at_the_end() {
     let mut machine = board("", None);
     let failure = session(&mut machine, "type linux crash\nkey ticker q").unwrap_err();

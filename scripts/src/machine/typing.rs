@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Input to the partitions: the console's focus, and lines typed at a pace that a guest's FIFO can take.
 
-use super::{Failure, Machine, Pumped};
+use super::{Failure, Machine, Pumped, SILENCE};
+use crate::board::Board;
 use crate::console::HYPERVISOR;
 use crate::transcript::Mark;
 use std::io::Write;
@@ -42,16 +43,24 @@ impl Machine {
         };
         // A digit reaches nine; further ones are reached one by one.
         let direct = u8::try_from(number).ok().filter(|number| (1..=9).contains(number));
-        for _ in 0..self.board.partitions().len() {
+        let deadline = Instant::now() + limit;
+        let what = format!("the focus on {name}");
+        loop {
             let changes = self.board.focus_changes();
             self.send(&[self.board.escape(), direct.map_or(b'n', |digit| b'0' + digit)])?;
-            let what = format!("the focus on {name}");
-            self.wait_until(HYPERVISOR, &what, limit, |board| board.focus_changes() > changes)?;
+            let moved = |board: &Board| board.focus_changes() > changes;
+            match self.wait_until(HYPERVISOR, &what, SILENCE.min(limit), moved) {
+                // What is pressed before the console listens is lost.
+                Err(Failure::Waited(..)) if Instant::now() < deadline => {}
+                outcome => outcome?,
+            }
             if self.board.focus() == Some(name) {
                 return Ok(());
             }
+            if Instant::now() >= deadline {
+                return Err(Failure::Other(format!("the console's focus cannot be moved to {name}")));
+            }
         }
-        Err(Failure::Other(format!("the console's focus cannot be moved to {name}")))
     }
 
     /// Types a line into the partition, at the pace of its echo where it echoes, and then Enter. The next
