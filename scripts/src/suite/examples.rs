@@ -13,6 +13,7 @@ use std::fs;
 pub const ALL: &[Scenario] = &[
     Scenario { name: "primary", run: |lab| session(lab, "primary") },
     Scenario { name: "virtio", run: virtio },
+    Scenario { name: "root-disk", run: root_disk },
     Scenario { name: "own-tree", run: own_tree },
 ];
 
@@ -26,22 +27,28 @@ fn session(lab: &mut Lab, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// With an empty disk, which the guest formats, and QEMU's user network.
-fn virtio(lab: &mut Lab) -> Result<()> {
+/// An empty disk.
+fn add_disk(lab: &mut Lab) -> Result<()> {
     const SIZE: usize = 16 << 20;
     let disk = lab.file("disk.img", &vec![0; SIZE])?;
-    let arguments = [
-        "-drive".into(),
-        format!("file={},format=raw,if=none,id=disk", disk.display()),
-        "-device".into(),
-        "virtio-blk-device,drive=disk".into(),
-        "-netdev".into(),
-        "user,id=net".into(),
-        "-device".into(),
-        "virtio-net-device,netdev=net".into(),
-    ];
+    let drive = format!("file={},format=raw,if=none,id=disk", disk.display());
+    let arguments = ["-drive".into(), drive, "-device".into(), "virtio-blk-device,drive=disk".into()];
     lab.board.extra.extend(arguments.map(Into::into));
+    Ok(())
+}
+
+/// With an empty disk, which the guest formats, and QEMU's user network.
+fn virtio(lab: &mut Lab) -> Result<()> {
+    add_disk(lab)?;
+    let network = ["-netdev", "user,id=net", "-device", "virtio-net-device,netdev=net"];
+    lab.board.extra.extend(network.map(Into::into));
     session(lab, "virtio")
+}
+
+/// The guest puts a system on an empty disk, and boots from it.
+fn root_disk(lab: &mut Lab) -> Result<()> {
+    add_disk(lab)?;
+    session(lab, "root-disk")
 }
 
 /// The tree that it brings is for a GICv3.
