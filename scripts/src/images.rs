@@ -12,6 +12,9 @@ use std::path::{Path, PathBuf};
 /// Files beside an image's name that are no image.
 const NOT_IMAGES: [&str; 3] = ["dtso", "play", "itb"];
 
+/// What `scripts/setup` writes beside the images.
+const VERSIONS: &str = "versions";
+
 /// The file for the image: in the configuration's folder or its `images`, as NAME or NAME.*; else our own
 /// guest of that name, built on the spot; else what `scripts/setup` fetched.
 ///
@@ -46,11 +49,23 @@ pub fn resolve(project: &Project, folder: &Path, reference: &ImageReference) -> 
     let searched: Vec<_> = searched.iter().map(|place| project.short(place).display().to_string()).collect();
     bail!(
         "partition {partition}: {property} = \"{image}\", but there is no such image: looked for {image} and \
-         {image}.* in {}; our own guests are {}{}",
+         {image}.* in {}; our own guests are {}; scripts/setup fetches {}{}",
         searched.join(", "),
         build::guest_names(project).join(", "),
+        fetched(project).join(", "),
         near.unwrap_or_default()
     )
+}
+
+/// The images that `scripts/setup` fetched, by name.
+fn fetched(project: &Project) -> Vec<String> {
+    let files = project.guest_software().into_iter().flat_map(fs::read_dir).flatten();
+    let files = files.filter_map(Result::ok).filter(|entry| entry.path().is_file());
+    let mut names: Vec<_> = files.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.retain(|name| name != VERSIONS && !name.starts_with('.') && !name.ends_with(".dtb"));
+    names.sort();
+    names.dedup();
+    names
 }
 
 /// Every name that stands for an image.
@@ -61,9 +76,7 @@ fn names(project: &Project, folder: &Path) -> Vec<String> {
         let extension = path.extension().unwrap_or_default().to_string_lossy();
         path.is_file() && !NOT_IMAGES.contains(&&*extension)
     });
-    let fetched = project.guest_software().into_iter().flat_map(fs::read_dir).flatten();
-    let fetched = fetched.filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()));
-    own.filter_map(stem).chain(build::guest_names(project)).chain(fetched).collect()
+    own.filter_map(stem).chain(build::guest_names(project)).chain(fetched(project)).collect()
 }
 
 fn in_folder(folder: &Path, reference: &ImageReference) -> Result<Option<PathBuf>> {
@@ -133,6 +146,10 @@ mod tests {
         assert!(error.starts_with("partition linux: kernel = \"no-such-image\", but there is no such image"));
         assert!(error.contains(&folder.path().join("images").display().to_string()), "{error}");
         assert!(error.contains("guest-software") && error.contains("ticker"), "{error}");
+        assert!(
+            error.contains("scripts/setup fetches") && error.contains("busybox-initrd, debian-12"),
+            "{error}"
+        );
         fs::write(folder.path().join("firmware.elf"), "").unwrap();
         for (wrong, right) in [("tickr", "ticker"), ("firmwear", "firmware")] {
             let error = resolve(&project, folder.path(), &reference(wrong)).unwrap_err().to_string();

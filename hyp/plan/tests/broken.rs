@@ -53,6 +53,26 @@ fn escape_key(value: &str) -> String {
     partitions(&[("a", FIRST)]).replacen("a {", &format!("escape-key = {value}; a {{"), 1)
 }
 
+/// An executable as a linker makes it by default: its only segment begins with the file's headers, a page below the code.
+fn elf_with_headers() -> Vec<u8> {
+    let mut elf = vec![0; 0x1000];
+    elf[..6].copy_from_slice(b"\x7fELF\x02\x01");
+    let mut number = |at: usize, value: u64, size: usize| {
+        elf[at..at + size].copy_from_slice(&value.to_le_bytes()[..size]);
+    };
+    number(18, 183, 2); // EM_AARCH64
+    number(24, 0x4000_0000, 8); // e_entry
+    number(32, 64, 8); // e_phoff
+    number(54, 56, 2); // e_phentsize
+    number(56, 1, 2); // e_phnum
+    number(64, 1, 4); // PT_LOAD, from offset 0
+    number(64 + 16, 0x3fff_f000, 8); // p_vaddr
+    number(64 + 24, 0x3fff_f000, 8); // p_paddr
+    number(64 + 32, 0x1000, 8); // p_filesz
+    number(64 + 40, 0x2000, 8); // p_memsz
+    elf
+}
+
 fn images(overlay: Vec<u8>) -> Vec<Image> {
     let mut big_endian = linux_image();
     big_endian[24] |= 1;
@@ -69,6 +89,10 @@ fn images(overlay: Vec<u8>) -> Vec<Image> {
         image("huge", "kernel", huge),
         image("arm32-elf", "kernel", elf),
         image("gzip", "kernel", vec![0x1f, 0x8b, 8, 0]),
+        image("elf-with-headers", "kernel", elf_with_headers()),
+        image("zstd", "kernel", b"\x28\xb5\x2f\xfd\x04\x58".to_vec()),
+        image("uimage", "kernel", b"\x27\x05\x19\x56\0\0".to_vec()),
+        image("script", "kernel", b"#!/bin/sh\n# This is no kernel at all.\nexit 1\n".to_vec()),
         image("big-tree", "flat_dt", support::overlay(BIG_TREE)),
         image("misfit", "flat_dt", support::overlay("/dts-v1/; /plugin/; &{/soc} { };")),
         image("partitions", "flat_dt", overlay),
@@ -116,6 +140,11 @@ fn configurations() -> Vec<(&'static str, String)> {
         ("memory not at a page", with("memory", "memory = <0x0 0x40000200 0x0 0x8000000>;")),
         ("memory beyond guest addresses", with("memory", "memory = <0xff 0xf0000000 0x0 0x80000000>;")),
         ("memory that wraps", with("memory", "memory = <0xffffffff 0xfffff000 0x0 0x2000>;")),
+        ("memory of one cell for each number", with("memory", "memory = <0x40000000 0x10000000>;")),
+        (
+            "memory with the halves of its numbers swapped",
+            with("memory", "memory = <0x40000000 0x0 0x10000000 0x0>;"),
+        ),
         ("more memory than the board has", with("memory", "memory = <0x0 0x40000000 0x1 0x0>;")),
         (
             "ranges of memory that overlap",
@@ -163,6 +192,10 @@ fn configurations() -> Vec<(&'static str, String)> {
         ("an empty kernel", with("kernel", "kernel = \"empty\";")),
         ("a big-endian kernel", with("kernel", "kernel = \"big-endian\";")),
         ("a compressed kernel", with("kernel", "kernel = \"gzip\";")),
+        ("a kernel compressed with zstd", with("kernel", "kernel = \"zstd\";")),
+        ("a kernel in a uImage", with("kernel", "kernel = \"uimage\";")),
+        ("a script as kernel", with("kernel", "kernel = \"script\";")),
+        ("an executable whose headers are loaded", with("kernel", "kernel = \"elf-with-headers\";")),
         ("a 32-bit executable", with("kernel", "kernel = \"arm32-elf\";")),
         ("a kernel too large for its memory", with("memory", "memory = <0x0 0x40000000 0x0 0x400000>;")),
         ("a kernel of a terabyte", with("kernel", "kernel = \"huge\";")),

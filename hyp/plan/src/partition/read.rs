@@ -314,5 +314,29 @@ fn add(
         wishes.push(wish);
         return;
     };
-    errors.push(Problem::new(node.path(), rule).property(property).value(wish.shown()));
+    let problem = Problem::new(node.path(), rule).property(property).value(wish.shown());
+    errors.push(match halves_mixed_up(&wish) {
+        Some(advice) => problem.advice(advice),
+        None => problem,
+    });
+}
+
+/// What was meant by a number beyond guest addresses: two numbers of one cell each, or halves in the wrong order.
+fn halves_mixed_up(wish: &MemoryWish) -> Option<String> {
+    let halves = |number: u64| (number >> 32, number & u64::from(u32::MAX));
+    let is_swapped = |number: u64| number >> ADDRESS_BITS != 0 && halves(number).1 == 0;
+    let (high, low) = halves(wish.size);
+    match wish.at {
+        None if wish.size >> ADDRESS_BITS != 0 && low != 0 => Some(format!(
+            "Address and size are two cells each here, the high half first: memory = <0x0 {high:#x}  0x0 {low:#x}>"
+        )),
+        Some(Ipa(at)) if is_swapped(at) || is_swapped(wish.size) => {
+            let right = |number| if is_swapped(number) { number >> 32 } else { number };
+            let ((at_high, at_low), (high, low)) = (halves(right(at)), halves(right(wish.size)));
+            Some(format!(
+                "The high half of a number is its first cell: memory = <{at_high:#x} {at_low:#x}  {high:#x} {low:#x}>"
+            ))
+        }
+        _ => None,
+    }
 }

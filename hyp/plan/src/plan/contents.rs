@@ -37,6 +37,10 @@ pub(super) struct Images<'i, 'a> {
     checked: Map<String, Option<Checked<'a>>>,
 }
 
+/// What GNU ld and LLD do where no linker script says otherwise: the segment starts below the first section.
+const HEADERS_IN_SEGMENT: &str = "Its first segment holds the ELF file's own headers, in front of the code: link \
+    with -n (--nmagic), or name the segments by PHDRS without FILEHDR";
+
 impl<'i, 'a> Images<'i, 'a> {
     pub(super) fn new(bundle: &'i Bundle<'a>) -> Self {
         Self { bundle, checked: Map::new() }
@@ -262,7 +266,13 @@ impl Planner<'_, '_, '_> {
         for segment in &kernel.segments {
             let range = Range::<Ipa>::new(segment.to, segment.size)
                 .ok_or_else(|| self.about_kernel("it does not fit into the address space".into()))?;
-            room.claim(range, "the kernel").map_err(|rule| self.about_kernels_place(rule, kernel.kind))?;
+            room.claim(range, "the kernel").map_err(|rule| {
+                let problem = self.about_kernels_place(rule, kernel.kind);
+                if kernel.kind == Kind::Elf && segment.bytes.start == 0 {
+                    return problem.advice(HEADERS_IN_SEGMENT);
+                }
+                problem
+            })?;
         }
         let linux = kernel.segments.first().filter(|_| kernel.kind == Kind::Linux);
         if linux.is_some_and(|image| room.access(image.to) != Some(Access::ALL)) {
