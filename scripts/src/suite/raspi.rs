@@ -25,6 +25,7 @@ const OWN: &[Scenario] = &[
     newest::ON_1_CPU,
     Scenario { name: "primary", run: primary },
     Scenario { name: "console-on-pl011", run: console_on_pl011 },
+    Scenario { name: "console-on-serial0", run: console_on_serial0 },
     Scenario { name: "watchdog-of-a-guest", run: watchdog_of_a_guest },
     Scenario { name: "trusted-firmware", run: trusted_firmware },
     Scenario { name: "one-image", run: one_image },
@@ -211,6 +212,19 @@ pub fn move_console_to_pl011(lab: &mut Lab) -> Result<()> {
 /// With `stdout-path` on the PL011 the console is there, in both directions.
 fn console_on_pl011(lab: &mut Lab) -> Result<()> {
     move_console_to_pl011(lab)?;
+    let mut machine = lab.boot(&[Partition::ticker(1)])?;
+    wait(&mut machine, "ticker", "^tick 1", 60)?;
+    machine.type_keys("ticker", b"q")?;
+    finish(&mut machine)
+}
+
+/// Where `stdout-path` leads nowhere the console is the port of the alias `serial0`, and no address of another board.
+fn console_on_serial0(lab: &mut Lab) -> Result<()> {
+    changed_tree(lab, |tree| {
+        let chosen = tree.by_path("/chosen").context("the board's tree has no /chosen")?.id();
+        tree.set_string(chosen, "stdout-path", "/no-such-port");
+        Ok(())
+    })?;
     let mut machine = lab.boot(&[Partition::ticker(1)])?;
     wait(&mut machine, "ticker", "^tick 1", 60)?;
     machine.type_keys("ticker", b"q")?;

@@ -22,6 +22,7 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "refuses-truncated-bundle", run: truncated },
     Scenario { name: "refuses-wrong-hash", run: wrong_hash },
     Scenario { name: "refuses-stray-overlay", run: stray_overlay },
+    Scenario { name: "refuses-overlay-that-comes-too-late", run: late_overlay },
     Scenario { name: "refuses-cpu-twice", run: cpu_twice },
     Scenario { name: "refuses-missing-cpu", run: missing_cpu },
     Scenario { name: "refuses-overlapping-memory", run: overlapping_memory },
@@ -143,6 +144,14 @@ fn stray_overlay(lab: &mut Lab) -> Result<()> {
     let source = "/dts-v1/;\n/plugin/;\n&{/soc/no-such-node} { status = \"disabled\"; };\n";
     let expected = "overlay config.dtbo, /fragment@0: target-path = \"/soc/no-such-node\": the board's tree has no such node.";
     refused(lab, Some(&lab.pack_with_ticker(source)?), &[expected])
+}
+
+/// What boot has read before overlays apply cannot change.
+fn late_overlay(lab: &mut Lab) -> Result<()> {
+    let source =
+        tickers(&[("a", &format!("cpus = <0>; {SMALL}"))]) + "&{/cpus/cpu@1} { status = \"fail\"; };\n";
+    let expected = "/cpus: an overlay changes the board's CPUs or how they are started.";
+    refused(lab, Some(&lab.pack_with_ticker(&source)?), &[expected])
 }
 
 fn cpu_twice(lab: &mut Lab) -> Result<()> {
