@@ -44,13 +44,19 @@ impl BoardWatchdog {
     }
 }
 
-/// Starts the watchdog. Called once all CPUs are up.
-pub fn start(system: &System) {
-    if let Some(watchdog) = &system.watchdog {
-        let seconds = watchdog.seconds;
+/// Prints that the watchdog is about to run. Called while lines still leave the port at once: a board that its watchdog
+/// resets too early has said so.
+pub fn announce(system: &System) {
+    if let Some(BoardWatchdog { seconds, .. }) = &system.watchdog {
         line(format_args!(
             "hypervisor: the board's watchdog runs, {seconds} s; every CPU must come by at EL2"
         ));
+    }
+}
+
+/// Starts the watchdog. Called once all CPUs are up.
+pub fn start(system: &System) {
+    if let Some(watchdog) = &system.watchdog {
         watchdog.started.store(true, Ordering::Relaxed);
         watchdog.restart();
     }

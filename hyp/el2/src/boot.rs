@@ -157,6 +157,7 @@ fn run(system: &'static System) -> ! {
     cpu::enter(system, this);
     interrupts::open_console(system, this);
     start::others(system, this);
+    alive::announce(system);
     console::open_input(system);
     for partition in &system.partitions {
         if partition.has_every_cpu(system) {

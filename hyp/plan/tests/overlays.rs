@@ -214,7 +214,7 @@ fn a_cell_that_refers_to_both_is_the_labels() {
 
 /// The path of the node that a property's first cell refers to.
 fn referred(tree: &Tree<'_>, node: &str, property: &str) -> String {
-    let phandle = tree.by_path(node).unwrap().cells(property).nth(0).unwrap();
+    let phandle = tree.by_path(node).unwrap().cells(property).next().unwrap();
     tree.by_phandle(phandle).unwrap().path()
 }
 

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use object::read::elf::ElfFile64;
 use object::{Endianness, Object, ObjectSymbol};
 use std::collections::{BTreeMap, HashSet};
-use std::fs;
+use std::{fs, iter};
 
 /// It is about the image, and needs no board.
 pub const ALL: &[Scenario] = &[Scenario { name: "no-guest-steers-a-branch", run: |lab| walk(lab) }];
@@ -62,6 +62,8 @@ struct Walk<'c> {
     cleanse: usize,
     /// Each function that was come to, and whether it is known to return without a call of `cleanse` on some way.
     functions: BTreeMap<usize, bool>,
+    /// The function that called or branched to each of these first.
+    callers: BTreeMap<usize, usize>,
     /// Branches to registers that were come to, each with its function.
     found: BTreeMap<usize, usize>,
 }
@@ -96,6 +98,7 @@ impl Walk<'_> {
                 Flow::To(there) => pending.push(there),
                 Flow::Either(there) => pending.extend([there, at + 4]),
                 Flow::Call(there) => {
+                    self.callers.entry(there).or_insert(start);
                     pending.extend(self.functions.entry(there).or_default().then_some(at + 4))
                 }
                 Flow::Return => returns = true,
@@ -104,6 +107,13 @@ impl Walk<'_> {
             }
         }
         Ok(returns)
+    }
+
+    /// The names of a function and of those that lead to it, from the vectors on last.
+    fn chain<'n>(&self, function: usize, name: &impl Fn(&usize) -> &'n str) -> Vec<&'n str> {
+        let mut met = HashSet::new();
+        let up = |at: &usize| self.callers.get(at).copied();
+        iter::successors(Some(function), up).take_while(|at| met.insert(*at)).map(|at| name(&at)).collect()
     }
 }
 
@@ -127,6 +137,7 @@ fn walk(lab: &mut Lab) -> Result<()> {
         cleanse: place("9predictor7cleanse")?,
         // From a lower exception level in AArch64 and in AArch32 (Arm ARM, D1.3.1.5).
         functions: (vectors + 0x400..vectors + 0x800).step_by(0x80).map(|entry| (entry, false)).collect(),
+        callers: BTreeMap::new(),
         found: BTreeMap::new(),
     };
     walk.all()?;
@@ -135,7 +146,9 @@ fn walk(lab: &mut Lab) -> Result<()> {
     let places: Vec<_> = walk
         .found
         .iter()
-        .map(|(at, start)| format!("{at:#x} in {}, come to from {}", name(at), name(start)))
+        .map(|(at, start)| {
+            format!("{at:#x} in {}, come to by {}", name(at), walk.chain(*start, &name).join(" < "))
+        })
         .collect();
     ensure!(
         places.is_empty(),

@@ -9,6 +9,7 @@ use crate::board::{Board, Fault, State};
 use crate::check::{self, Examined, Finding};
 use crate::console::HYPERVISOR;
 use crate::machine::Failure;
+use crate::qemu::Gic;
 use crate::{build, new, pack};
 use anyhow::{Context, Result, bail, ensure};
 use std::fs;
@@ -44,9 +45,11 @@ fn examples(lab: &mut Lab) -> Result<()> {
     let starter = lab.file("config.dtso", b"")?.with_file_name("starter");
     new::write(&starter)?;
     folders.push(starter);
+    let own = lab.board.gic;
     for folder in folders {
         let shown = folder.display();
-        let examined = examine_on_enough_cpus(lab, &folder)?;
+        lab.board.gic = own;
+        let examined = examine_on_a_board(lab, &folder)?;
         ensure!(examined.is_good(), "check refuses {shown}: {}", sentences(&examined).join("; "));
         let planned = examined.planned.as_ref().context("there is no plan")?;
         let names: Vec<_> = planned.plan.partitions.iter().map(|partition| partition.name.clone()).collect();
@@ -67,8 +70,10 @@ fn examples(lab: &mut Lab) -> Result<()> {
 /// lengthen, and five times as much.
 fn quick(lab: &mut Lab) -> Result<()> {
     const LIMIT: u64 = 1000;
+    let own = lab.board.gic;
     for folder in configurations(lab)? {
-        examine_on_enough_cpus(lab, &folder)?;
+        lab.board.gic = own;
+        examine_on_a_board(lab, &folder)?;
         let before = processor_time()?;
         ensure!(check::examine(lab.project(), &folder, &lab.board)?.is_good(), "{}", folder.display());
         let took = processor_time()? - before;
@@ -86,15 +91,20 @@ fn processor_time() -> Result<u64> {
     Ok(times.sum::<Result<u64, _>>()? * 10)
 }
 
-/// The example says in its comments how many CPUs it needs; here the first board that has enough is taken.
-fn examine_on_enough_cpus(lab: &mut Lab, folder: &Path) -> Result<Examined> {
-    lab.board.smp = 4;
-    let examined = check::examine(lab.project(), folder, &lab.board)?;
-    if examined.is_good() {
-        return Ok(examined);
+/// The example says in its comments how many CPUs it needs, and which GIC; here the first board that has them is taken.
+fn examine_on_a_board(lab: &mut Lab, folder: &Path) -> Result<Examined> {
+    let own = lab.board.gic;
+    let mut examined = None;
+    for (smp, gic) in [(4, own), (8, own), (4, Gic::V3)] {
+        (lab.board.smp, lab.board.gic) = (smp, gic);
+        let found = check::examine(lab.project(), folder, &lab.board)?;
+        if found.is_good() {
+            return Ok(found);
+        }
+        examined.get_or_insert(found);
     }
-    lab.board.smp = 8;
-    check::examine(lab.project(), folder, &lab.board)
+    lab.board.gic = own;
+    examined.context("no board was tried")
 }
 
 fn sentences(examined: &Examined) -> Vec<String> {

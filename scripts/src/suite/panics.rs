@@ -159,7 +159,7 @@ fn two(lab: &mut Lab) -> Result<()> {
 fn within(lab: &mut Lab) -> Result<()> {
     let (mut machine, mut debugger) = start(lab, "")?;
     let cpu = derail(lab, &mut debugger, CPUS)?;
-    let again = debugger.run_to(image(lab)? + symbol(lab, "7console10last_words")?, &[cpu])?;
+    let again = debugger.run_to(image(lab)? + symbol(lab, "5lines10last_words")?, &[cpu])?;
     ensure!(again == cpu, "CPU {again} tells of it, not CPU {cpu}");
     debugger.set_register(cpu, PC, NOWHERE)?;
     debugger.let_run(CPUS)?;

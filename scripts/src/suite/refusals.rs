@@ -4,11 +4,13 @@
 use super::Scenario;
 use super::debugger::Stub;
 use super::lab::Lab;
-use super::panics::{LOADED, symbol};
+use super::panics::LOADED;
 use crate::board::Fault;
 use crate::machine::{Failure, Machine};
 use crate::qemu::BoardName;
-use anyhow::{Result, bail, ensure};
+use crate::{build, flatten};
+use anyhow::{Context, Result, bail, ensure};
+use std::fs;
 use std::time::Duration;
 
 /// Every refusal.
@@ -56,18 +58,18 @@ fn refuses(mut machine: Machine, expected: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// QEMU's CPUs can all leave HCR_EL2.E2H, so a debugger changes what is read of it, behind the call that clears it.
+/// QEMU's CPUs can all leave HCR_EL2.E2H, so a debugger changes what the boot CPU's first instructions read of it.
 fn always_a_host(lab: &mut Lab) -> Result<()> {
-    const LINK: u8 = 30;
     const E2H: u64 = 1 << 34;
+    const MRS_X9_HCR_EL2: [u8; 4] = 0xd53c_1109_u32.to_le_bytes();
+    let elf = fs::read(build::hypervisor_program(lab.project()))?;
+    let code = flatten::flatten(&elf)?.bytes;
+    let read = code.chunks(4).position(|word| word == MRS_X9_HCR_EL2).context("nothing reads HCR_EL2")?;
     let stub = Stub::new(lab);
     lab.board.extra.push("-S".into());
     let machine = lab.boot_bundle(Some(&good(lab)?))?;
     let mut debugger = stub.attach_first()?;
-    debugger.run_to(LOADED + symbol(lab, "init_el2")?, &[0])?;
-    // mrs x9, hcr_el2; tbz x9
-    let test = debugger.register(0, LINK)? + 4;
-    debugger.run_to(test, &[0])?;
+    debugger.run_to(LOADED + 4 * read as u64 + 4, &[0])?;
     let value = debugger.register(0, 9)?;
     debugger.set_register(0, 9, value | E2H)?;
     debugger.let_run(&[0])?;

@@ -112,6 +112,8 @@ pub fn past(of: PartitionId, from: Option<usize>, lines: usize) -> Option<usize>
 /// Sends what a partition has said, which is about to stop, and ends its unfinished line. On its own CPU, which waits
 /// for that a second at most, and then says how much is lost.
 pub fn flush(from: &Partition) {
+    // What is formatted below is that lines were lost.
+    predictor::cleanse();
     let end = timer::now().saturating_add(patience());
     let mut ring = from.transmit.ring.lock();
     while !ring.is_empty() && timer::now() < end {
