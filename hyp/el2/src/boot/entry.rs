@@ -146,7 +146,7 @@ move_image:
     cmp     x13, x10
     b.lo    2b
     dsb     sy
-    ic      iallu
+    ic      ialluis                     // the other CPUs will fetch from there, too
     dsb     sy
     isb
     adrp    x30, moved
