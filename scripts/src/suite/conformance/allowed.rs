@@ -89,6 +89,7 @@ pub const ALLOWED: &[Allowed] = &[
 
     // The interrupt controller's registers.
     any(V3, r"gicd\+0x004", OWN_IDENTITY),
+    bits(PI, r"gicd\+0x004", 0xe0, "GICD_TYPER.CPUNumber: the partition has two of the board's four CPUs"),
     any(V2, r"gicd\+0x00[08]", OWN_IDENTITY),
     any(V2, r"gicd\+0x8.. ones/.", CPUS_THAT_ARE),
     any(V2, r"gicd\+0xf2. ones/.", CPUS_THAT_ARE),
