@@ -7,19 +7,25 @@ pub struct Allowed {
     pub on: &'static str,
     /// The probes' names, a pattern.
     pub name: &'static str,
-    /// Where both values are numbers: the bits that may differ.
+    /// The bits of each number that may differ; all, if the values may be anything.
     pub bits: u64,
     /// Why.
     pub reason: &'static str,
 }
 
 impl Allowed {
-    /// Whether it covers the difference between two values.
+    /// Whether it covers the difference between two values, which may be several numbers each: a register read in bytes,
+    /// words and pairs.
     pub fn covers(&self, native: &str, guest: &str) -> bool {
-        match (number(native), number(guest)) {
-            (Some(native), Some(guest)) => (native ^ guest) & !self.bits == 0,
-            _ => self.bits == u64::MAX,
+        if self.bits == u64::MAX {
+            return true;
         }
+        let (native, guest) = (native.split_whitespace(), guest.split_whitespace());
+        native.clone().count() == guest.clone().count()
+            && native.zip(guest).all(|(native, guest)| match (number(native), number(guest)) {
+                (Some(native), Some(guest)) => (native ^ guest) & !self.bits == 0,
+                _ => native == guest,
+            })
     }
 }
 
