@@ -69,6 +69,21 @@ impl<'a> Channel<'a> {
         self.length >= LINE
     }
 
+    /// Keeps a byte that is text beyond doubt, and that the line goes on behind: most are.
+    #[inline(always)]
+    pub(super) fn extend(&mut self, byte: u8) -> bool {
+        let is_text = self.filter == Filter::Text && !self.carriage_return && matches!(byte, b' '..=b'~');
+        if is_text
+            && self.length < LINE - 1
+            && let Some(place) = self.line.get_mut(self.length)
+        {
+            *place = byte;
+            self.length = self.length.saturating_add(1);
+            return true;
+        }
+        false
+    }
+
     /// Whether a byte is text: neither control nor part of an escape sequence.
     #[inline(always)]
     pub(super) fn passes(&mut self, byte: u8) -> bool {

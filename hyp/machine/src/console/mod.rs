@@ -92,6 +92,16 @@ impl<'a> Console<'a> {
         Self { escape, ..self }
     }
 
+    /// Takes a byte that partition `from` sends, if it goes out as it is and alone: text, in the line that stands on the
+    /// screen. False if [`Self::output`] has to look at it.
+    #[inline(always)]
+    pub fn passes_on(&mut self, from: PartitionId, byte: u8) -> bool {
+        let index = usize::from(from.0);
+        index == self.focus
+            && self.shown
+            && self.channels.get_mut(index).is_some_and(|channel| channel.extend(byte))
+    }
+
     /// Takes a byte that partition `from` sends.
     pub fn output(&mut self, from: PartitionId, byte: u8, sink: &mut impl Sink) {
         let index = usize::from(from.0);

@@ -317,4 +317,22 @@ proptest! {
         }
         prop_assert!(text.is_empty() || text.ends_with("\r\n"));
     }
+
+    /// The short way of a byte is a short way to the same.
+    #[test]
+    fn a_byte_that_passes_on_would_have_gone_out_alone(bytes in pieces(), from in 0..2_u16) {
+        let from = PartitionId(from);
+        let (mut short, mut long) = ([Channel::new("a"), Channel::new("b")], [Channel::new("a"), Channel::new("b")]);
+        let (mut short, mut long) = (Console::new(&mut short), Console::new(&mut long));
+        let (mut sent, mut expected) = (Vec::new(), Vec::new());
+        for byte in bytes {
+            match short.passes_on(from, byte) {
+                true => sent.push(byte),
+                false => short.output(from, byte, &mut |byte| sent.push(byte)),
+            }
+            long.output(from, byte, &mut |byte| expected.push(byte));
+        }
+        prop_assert_eq!(sent, expected);
+        prop_assert_eq!(format!("{short:?}"), format!("{long:?}"));
+    }
 }
