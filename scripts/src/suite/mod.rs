@@ -37,8 +37,8 @@ use anyhow::{Result, bail};
 use clap::Args;
 use lab::Lab;
 use libtest_mimic::{Arguments, ColorSetting, Trial};
-use std::sync::Arc;
-use std::time::Instant;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// What `test` is told.
 #[derive(Clone, Debug, Args)]
@@ -92,7 +92,7 @@ pub fn test(project: &Project, options: &Options) -> Result<bool> {
     }
     let conclusion = libtest_mimic::run(&arguments, trials);
     if !options.list {
-        eprintln!("{} s", start.elapsed().as_secs());
+        eprintln!("{} s; the slowest: {}", start.elapsed().as_secs(), slowest());
         println!("{} passed, {} failed", conclusion.num_passed, conclusion.num_failed);
     }
     Ok(!conclusion.has_failed())
@@ -160,12 +160,27 @@ fn boards() -> Vec<qemu::Options> {
     (0..2 * CPUS.len()).map(board).collect()
 }
 
+/// How long each test took.
+static DURATIONS: Mutex<Vec<(Duration, String)>> = Mutex::new(Vec::new());
+
+/// The tests that took longest, with their seconds.
+fn slowest() -> String {
+    const SHOWN: usize = 20;
+    let mut all = DURATIONS.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    all.sort_by(|one, other| other.cmp(one));
+    let shown = all.iter().take(SHOWN).map(|(took, name)| format!("{name} {}", took.as_secs()));
+    shown.collect::<Vec<_>>().join(", ")
+}
+
 fn trial(project: &Arc<Project>, scenario: &Scenario, board: &qemu::Options) -> Trial {
     let name = format!("{}-{}", scenario.name, board.name());
     let (project, board, run, own) = (Arc::clone(project), board.clone(), scenario.run, name.clone());
     Trial::test(name, move || {
+        let start = Instant::now();
         let mut lab = Lab::new(&project, &own, board)?;
-        run(&mut lab).map_err(|error| format!("{error:#}\n  the console: {}", lab.log().display()).into())
+        let result = run(&mut lab);
+        DURATIONS.lock().unwrap_or_else(PoisonError::into_inner).push((start.elapsed(), own));
+        result.map_err(|error| format!("{error:#}\n  the console: {}", lab.log().display()).into())
     })
 }
 
