@@ -231,6 +231,7 @@ fn configurations() -> Vec<(&'static str, String)> {
             )]),
         ),
         ("a load address of three cells", with("load-address", "load-address = <0 0 0>;")),
+        ("a tree at an odd place", with("tree", "device-tree-address = <0x40100004>;")),
         ("an entry beyond guest addresses", with("entry", "entry = <0xffffffff 0>;")),
         ("bootargs not a string", with("bootargs", "bootargs = <1>;")),
         // other properties

@@ -60,6 +60,7 @@ fn partition(partition: &Partition) -> Value {
         "uart": uart.map(|uart| json!({ "base": uart.base.to_string(), "interrupt": uart.interrupt.to_string() })),
         "interrupt_controller": interrupt_controller(&partition.interrupt_controller),
         "entry": partition.entry.to_string(),
+        "ramdisk": partition.ramdisk.map(|place| json!({ "at": place.start().to_string(), "size": place.size() })),
         "device_tree": { "at": partition.tree.at.to_string(), "size": partition.tree.blob.len() },
         "loads": loads.map(|load| json!({ "to": load.to.to_string(), "size": load.bytes.len() })).collect::<Vec<_>>(),
         "restart": restart,

@@ -3,6 +3,7 @@
 
 use super::view::{Owner, View, blocks_in_words, copied, cpus, rights, size, trigger};
 use bulkhead_plan::plan::Partition;
+use bulkhead_types::{Ipa, Range};
 use std::fmt::Write;
 
 /// Columns, each as wide as its widest cell; the last is open.
@@ -42,6 +43,22 @@ impl Table {
     }
 }
 
+/// Where each partition is entered, and where what it finds there lies.
+fn entries(partitions: &[Partition]) -> Table {
+    let mut table = Table::new(&["partition", "entry", "device tree", "initial ramdisk"]);
+    for (number, partition) in partitions.iter().enumerate() {
+        let tree = Range::<Ipa>::new(partition.tree.at, partition.tree.blob.len() as u64);
+        let shown = |place: Option<Range<Ipa>>| place.map(|place| place.to_string()).unwrap_or_default();
+        table.row([
+            format!("{} {}", number + 1, partition.name),
+            partition.entry.to_string(),
+            shown(tree),
+            shown(partition.ramdisk),
+        ]);
+    }
+    table
+}
+
 /// The plan as text.
 pub fn text(view: &View<'_>) -> String {
     let mut text = format!("{} on {}\n\n", view.title, view.summary);
@@ -75,6 +92,8 @@ pub fn text(view: &View<'_>) -> String {
         }
     }
     text += &table.text();
+    text.push('\n');
+    text += &entries(&view.plan.partitions).text();
     let copies = view.plan.partitions.iter().map(|of| format!("{} {}", of.name, size(copied(of))));
     let _ = writeln!(text, "\ncopied at each start: {}", copies.collect::<Vec<_>>().join(", "));
     let kept = view.plan.partitions.iter().filter(|of| !of.zero_at_boot).map(|of| of.name.as_str());

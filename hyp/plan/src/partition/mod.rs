@@ -136,6 +136,8 @@ pub struct Spec<'t> {
     pub bootargs: Option<&'t str>,
     /// Name of a device tree of its own, or of an overlay on the generated one.
     pub device_tree: Option<&'t str>,
+    /// Where its device tree lies.
+    pub device_tree_address: Option<Ipa>,
     /// Where a raw image goes.
     pub load_address: Option<Ipa>,
     /// Where it is entered.

@@ -63,6 +63,7 @@ pub(super) const PARTITION: Table = &[
     ("ramdisk", Text),
     ("bootargs", Text),
     ("device-tree", Text),
+    ("device-tree-address", Address),
     ("load-address", Address),
     ("entry", Address),
     ("console", OneOf(&["uart", "none"])),

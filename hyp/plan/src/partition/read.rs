@@ -165,6 +165,7 @@ fn spec<'t>(node: Node<'t, '_>, parent: Node<'_, '_>, errors: &mut Errors) -> Sp
         ramdisk: node.string("ramdisk"),
         bootargs: node.string("bootargs"),
         device_tree: node.string("device-tree"),
+        device_tree_address: address(node, "device-tree-address"),
         load_address: address(node, "load-address"),
         entry: address(node, "entry"),
         uart: node.string("console") != Some("none"),

@@ -188,6 +188,7 @@ impl Planner<'_, '_, '_> {
         let segments = kernel.segments.iter();
         let mut loads: Vec<Load> =
             segments.clone().filter_map(|segment| load(segment.to, &segment.bytes, &place)).collect();
+        let initrd_place = initrd.as_ref().map(|(at, _)| *at);
         loads.extend(initrd.map(|(at, bytes)| Load { to: at.start(), bytes }));
         // Linux clears its own.
         let zeros = segments.filter(|_| kernel.kind == Kind::Elf).filter_map(Segment::zeros).collect();
@@ -200,6 +201,7 @@ impl Planner<'_, '_, '_> {
             loads,
             zeros,
             entry: kernel.entry,
+            ramdisk: initrd_place,
             tree: GuestTree { at: at.start(), blob, kaslr_seed, rng_seed },
             interrupt_controller: gic,
             uart,
@@ -305,8 +307,12 @@ impl Planner<'_, '_, '_> {
         Ok(place)
     }
 
-    /// For Linux as the ramdisk; for others at the start of memory, where U-Boot looks for it, if that is free.
+    /// Where the partition wants it. Else for Linux as the ramdisk; for others at the start of memory, as QEMU places it
+    /// and U-Boot looks for it, if that is free.
     fn place_tree(&self, size: u64, kernel: &Placed, room: &mut Room) -> Result<Range<Ipa>, Problem> {
+        if let Some(address) = self.spec.device_tree_address {
+            return self.place_tree_at(address, size, room);
+        }
         let start =
             kernel.segments.first().and_then(|segment| room.around(segment.to)).map(|memory| memory.start());
         let writable = start.and_then(|start| room.access(start)) == Some(Access::ALL);
@@ -324,6 +330,24 @@ impl Planner<'_, '_, '_> {
                 .advice("Give the partition more memory")
         })?;
         room.claim(place, "the device tree").map_err(|rule| self.problem(rule))?;
+        Ok(place)
+    }
+
+    /// At an address of the partition's choice.
+    fn place_tree_at(&self, address: Ipa, size: u64, room: &mut Room) -> Result<Range<Ipa>, Problem> {
+        let wrong =
+            |rule: String| self.problem(rule).property("device-tree-address").value(format!("<{address}>"));
+        // Devicetree Specification 0.4, 5.1.
+        if !address.0.is_multiple_of(8) {
+            return Err(wrong("a device tree lies at a multiple of 8 bytes".into()));
+        }
+        let place = Range::<Ipa>::new(address, size)
+            .ok_or_else(|| wrong("a device tree there does not fit into the address space".into()))?;
+        room.claim(place, "the device tree").map_err(|rule| {
+            wrong(rule).advice(
+                "Choose an address in the partition's memory beside kernel and ramdisk (show lists them)",
+            )
+        })?;
         Ok(place)
     }
 }

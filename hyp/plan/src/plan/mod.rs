@@ -76,6 +76,8 @@ pub struct Partition {
     pub zeros: Vec<Range<Ipa>>,
     /// Where its first vCPU starts, with the address of the tree in x0.
     pub entry: Ipa,
+    /// Where its initial ramdisk lies.
+    pub ramdisk: Option<Range<Ipa>>,
     /// The device tree that it sees.
     pub tree: GuestTree,
     /// Its virtual interrupt controller.
