@@ -103,9 +103,9 @@ fn boot(outline: &Outline<'_>, tree: Range<Hpa>) -> Result<&'static System, Refu
              check /chosen/linux,initrd-start and -end, which the boot loader writes"
         )]));
     }
-    let (bundle_place, bundle_bytes) = map_bundle(outline, bundle_place)?;
-
-    let bundle = Bundle::parse(bundle_bytes, crc::best())?.lying_at(bundle_place.start());
+    let (bundle_place, bundle) = read_bundle(outline, bundle_place)?;
+    let bundle_bytes = memory::constant_bytes(bundle_place);
+    let bundle = bundle.lying_at(bundle_place.start());
     if bundle_bytes.len() >= 1 << 20 && bundle.is_slow_to_check() {
         line(format_args!("bundle: {} MiB, with SHA hashes to check", bundle_bytes.len() >> 20));
     }
@@ -280,19 +280,22 @@ fn take_working_memory(outline: &Outline<'_>, tree: Range<Hpa>) -> (Range<Hpa>, 
     (image, working)
 }
 
-/// Maps the bundle. `/chosen/linux,initrd-end` is the byte behind the last one, but U-Boot's `fdt chosen` writes the
-/// last one: where the FIT itself is one byte longer, and memory is there, the FIT is right.
-fn map_bundle(outline: &Outline<'_>, place: Range<Hpa>) -> Result<(Range<Hpa>, &'static [u8]), Refusal> {
+/// Maps the bundle and reads what is in it. `/chosen/linux,initrd-end` is the byte behind the last one, but U-Boot's
+/// `fdt chosen` writes the last one: where the bundle is cut short, by its own word by one byte, and memory is there, the
+/// bundle is right.
+fn read_bundle(outline: &Outline<'_>, place: Range<Hpa>) -> Result<(Range<Hpa>, Bundle<'static>), Refusal> {
     let bytes = memory::map_constant(place)?;
-    let longer = outline.room_of_bundle().filter(|longer| outline.is_memory(longer));
-    let Some(longer) = longer.filter(|longer| bundle::size(bytes) == usize::try_from(longer.size()).ok())
-    else {
-        return Ok((place, bytes));
+    let errors = match Bundle::parse(bytes, crc::best()) {
+        Ok(bundle) => return Ok((place, bundle)),
+        Err(errors) => errors,
     };
-    if let Some(last) = Range::<Hpa>::new(place.end(), 1) {
-        memory::map_constant(last)?;
-    }
-    Ok((longer, memory::constant_bytes(longer)))
+    let longer = outline.room_of_bundle().filter(|longer| outline.is_memory(longer));
+    let longer = longer.filter(|longer| bundle::size(bytes) == usize::try_from(longer.size()).ok());
+    let (Some(longer), Some(last)) = (longer, Range::<Hpa>::new(place.end(), 1)) else {
+        return Err(errors.into());
+    };
+    memory::map_constant(last)?;
+    Ok((longer, Bundle::parse(memory::constant_bytes(longer), crc::best())?))
 }
 
 /// Maps and resets the interrupt controller.

@@ -10,6 +10,9 @@ use crate::tree::{Blob, BlobNode, Cells, Strings, through};
 /// The deepest path of a console, in nodes, and the deepest node that is looked for.
 const MAX_PATH: usize = 16;
 
+/// How many nodes of RAM are found once and for all. A board with more has them looked for each time.
+const MEMORY_NODES: usize = 8;
+
 /// The alias of a board's first serial port.
 pub(crate) const FIRST_SERIAL: &str = "serial0";
 
@@ -81,6 +84,10 @@ pub struct Outline<'a> {
     aliases: Option<BlobNode<'a>>,
     cpus: Option<BlobNode<'a>>,
     reserved_memory: Option<BlobNode<'a>>,
+    /// The first nodes that describe RAM.
+    memory: [Option<BlobNode<'a>>; MEMORY_NODES],
+    /// The root with only the nodes behind those, where there is no room for more.
+    beyond: Option<BlobNode<'a>>,
 }
 
 impl<'a> Outline<'a> {
@@ -89,7 +96,10 @@ impl<'a> Outline<'a> {
     pub fn new(bytes: &'a [u8]) -> Option<Self> {
         let blob = Blob::new(bytes)?;
         let [mut chosen, mut aliases, mut cpus, mut reserved_memory] = [None; 4];
-        for node in blob.root().children() {
+        let (mut memory, mut beyond) = ([None; MEMORY_NODES], None);
+        let mut free = memory.iter_mut();
+        let mut rest = blob.root();
+        while let Some(node) = rest.next_child() {
             for (name, place) in [
                 ("chosen", &mut chosen),
                 ("aliases", &mut aliases),
@@ -100,8 +110,14 @@ impl<'a> Outline<'a> {
                     *place = Some(node);
                 }
             }
+            if beyond.is_none() && is_memory(&node) {
+                if let Some(place) = free.next() {
+                    *place = Some(node);
+                }
+                beyond = (free.len() == 0).then_some(rest);
+            }
         }
-        Some(Self { blob, chosen, aliases, cpus, reserved_memory })
+        Some(Self { blob, chosen, aliases, cpus, reserved_memory, memory, beyond })
     }
 
     /// Bytes of working memory that the hypervisor takes on this board: stacks, each with a guard page, and heap.
@@ -145,9 +161,8 @@ impl<'a> Outline<'a> {
     /// The banks of RAM as the tree lists them.
     fn banks(&self) -> impl Iterator<Item = Range<Hpa>> + use<'a> {
         let root = self.blob.root();
-        let is_memory =
-            |node: &BlobNode<'_>| node.property("device_type") == Some(b"memory\0") && is_available(node);
-        root.children().filter(is_memory).flat_map(move |node| ranges(&root, &node))
+        let beyond = self.beyond.into_iter().flat_map(|rest| rest.children()).filter(is_memory);
+        self.memory.into_iter().flatten().chain(beyond).flat_map(move |node| ranges(&root, &node))
     }
 
     /// Whether all of this is RAM.
@@ -325,6 +340,10 @@ fn ranges<'a>(bus: &BlobNode<'a>, node: &BlobNode<'a>) -> impl Iterator<Item = R
 
 fn string<'a>(node: &BlobNode<'a>, name: &str) -> Option<&'a str> {
     Strings::new(node.property(name)?).next()
+}
+
+fn is_memory(node: &BlobNode<'_>) -> bool {
+    node.property("device_type") == Some(b"memory\0") && is_available(node)
 }
 
 fn is_available(node: &BlobNode<'_>) -> bool {

@@ -121,6 +121,11 @@ impl<'a> BlobNode<'a> {
         core::iter::from_fn(move || tokens.child())
     }
 
+    /// Takes the first child away: what is left has only those behind it.
+    pub(crate) fn next_child(&mut self) -> Option<Self> {
+        self.tokens.child()
+    }
+
     /// The first child of this name; a name without a unit address also finds a child that has one.
     #[must_use]
     pub fn child(&self, name: &str) -> Option<Self> {
@@ -153,6 +158,10 @@ pub(super) struct PropertyName<'a> {
 impl<'a> PropertyName<'a> {
     fn is(&self, name: &str) -> bool {
         let rest = self.strings.as_bytes().get(self.at as usize..).unwrap_or_default();
+        // Most names differ here.
+        if rest.first() != name.as_bytes().first() {
+            return false;
+        }
         rest.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.first() == Some(&0))
     }
 
