@@ -11,8 +11,9 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::error::{Problem, nearest};
+use crate::error::{Problem, listed, nearest};
 use crate::partition::PARTITION;
+use crate::plan::cpu_cell;
 use crate::sorted::Map;
 use crate::tree::{Cells, Node, NodeId, Strings, Tree};
 
@@ -123,8 +124,8 @@ fn references_to_labels<'a>(
 ) -> Result<Vec<NewCell<'a>>, Problem> {
     let mut new: Vec<NewCell<'a>> = Vec::new();
     for property in overlay.root().child(FIXUPS).iter().flat_map(Node::properties) {
-        if let Some(problem) =
-            Strings::new(&property.value).find_map(|place| reference_in_devices(base, overlay, place, what))
+        if let Some(problem) = Strings::new(&property.value)
+            .find_map(|place| misplaced_reference(base, overlay, (&property.name, place), what))
         {
             return Err(problem);
         }
@@ -145,14 +146,41 @@ fn references_to_labels<'a>(
     Ok(new)
 }
 
-/// What is wrong where a reference stands in a partition's `devices`, which are strings.
-fn reference_in_devices(base: &Tree<'_>, overlay: &Tree<'_>, place: &str, what: &str) -> Option<Problem> {
-    let (path, _) = place.split_once(":devices:")?;
+/// What is wrong where a reference stands in a partition's `devices`, which are strings, or in its `cpus`, which are the
+/// numbers of CPUs. A phandle might pass for one of those.
+fn misplaced_reference(
+    base: &Tree<'_>,
+    overlay: &Tree<'_>,
+    (label, place): (&str, &str),
+    what: &str,
+) -> Option<Problem> {
+    let (property, _) = place.rsplit_once(':')?;
+    let (path, property) =
+        property.rsplit_once(':').filter(|(_, name)| matches!(*name, "devices" | "cpus"))?;
     let _partition = overlay.by_path(path).filter(|node| node.is_compatible(PARTITION))?;
     let (fragment, rest) = path.split_once("/__overlay__")?;
     let target = target(base, overlay.by_path(fragment)?, what).ok()?;
-    let problem = Problem::new(below(&base.node(target).path(), rest), "devices are strings, not references");
-    Some(problem.property("devices").advice("Write the path or the alias: devices = \"/pl031@9010000\""))
+    let problem = |rule: &'static str| Problem::new(below(&base.node(target).path(), rest), rule);
+    if property == "devices" {
+        let problem = problem("devices are strings, not references").property("devices");
+        return Some(problem.advice("Write the path or the alias: devices = \"/pl031@9010000\""));
+    }
+    let problem = problem("cpus takes the numbers of CPUs (their reg), not references to their nodes");
+    let problem = problem.property("cpus").value(match label.strip_prefix('/') {
+        Some(_) => format!("<&{{{label}}}>"),
+        None => format!("<&{label}>"),
+    });
+    let number = |cpu: Node<'_, '_>| cpu.cells("reg").number().map(|reg| format!("{:#x}", cpu_cell(reg)));
+    // dtc writes a reference by path as a label that begins with a slash.
+    let symbol = || base.root().child(SYMBOLS)?.string(label);
+    let path = if label.starts_with('/') { Some(label) } else { symbol() };
+    Some(problem.advice(match path.and_then(|path| base.find(path)).and_then(number) {
+        Some(number) => format!("Write its number: <{number}>"),
+        None => {
+            let cpus = base.nodes().filter(|node| node.string("device_type") == Some("cpu"));
+            format!("The board's are {}", listed(&cpus.filter_map(number).collect::<Vec<_>>()))
+        }
+    }))
 }
 
 /// The phandle of the base's node with this label; gives it one if it has none.

@@ -121,6 +121,10 @@ fn configurations() -> Vec<(&'static str, String)> {
         ("cpus missing", with("cpus", "")),
         ("cpus empty", with("cpus", "cpus;")),
         ("cpus not cells", with("cpus", "cpus = \"0\";")),
+        ("cpus in a string as long as cells", with("cpus", "cpus = \"2 3\";")),
+        ("cpus in words", with("cpus", "cpus = \"all\";")),
+        ("a reference to a CPU's node", with("cpus", "cpus = <&{/cpus/cpu@1}>;")),
+        ("a reference to a label of the CPU", with("cpus", "cpus = <0 &cpu1>;")),
         ("a CPU that is not there", with("cpus", "cpus = <0 7>;")),
         ("a CPU twice in a partition", with("cpus", "cpus = <1 1>;")),
         ("CPUs of 64 bits", with("cpus", "cpus = /bits/ 64 <0 1>;")),
@@ -374,6 +378,8 @@ fn configurations() -> Vec<(&'static str, String)> {
         ),
         // devices
         ("a device that is not there", with("devices", "devices = \"/pl031@9010001\";")),
+        ("a device by another name, at its address", with("devices", "devices = \"/rtc@9010000\";")),
+        ("a device on a bus, without the bus", with("devices", "devices = \"/its@08080000\";")),
         ("an alias that is not there", with("devices", "devices = \"serial7\";")),
         (
             "an alias that leads nowhere",

@@ -122,7 +122,6 @@ pub(super) fn bad(node: Node<'_, '_>, name: &'static str, rule: impl Into<Cow<'s
 /// A value as it would stand in source: strings, cells, or bytes.
 fn shown(value: &[u8]) -> String {
     const LONGEST: usize = 64;
-    let printable = |part: &[u8]| !part.is_empty() && part.iter().all(|byte| matches!(byte, b' '..=b'~'));
     if let Some(text) = value.strip_suffix(b"\0").filter(|text| text.split(|byte| *byte == 0).all(printable))
     {
         let parts = text.split(|byte| *byte == 0);
@@ -139,6 +138,10 @@ fn shown(value: &[u8]) -> String {
         let bytes = value.iter().map(|byte| format!("{byte:02x}"));
         format!("[{}{more}]", bytes.collect::<Vec<_>>().join(" "))
     }
+}
+
+fn printable(part: &[u8]) -> bool {
+    !part.is_empty() && part.iter().all(|byte| matches!(byte, b' '..=b'~'))
 }
 
 fn cell(cell: u32) -> String {
@@ -202,11 +205,29 @@ fn check_name(node: Node<'_, '_>, errors: &mut Errors) {
 }
 
 fn cpus(node: Node<'_, '_>, primary: bool, errors: &mut Errors) -> Vec<u32> {
+    const FIRST_TWO: &str = "For the first two CPUs: cpus = <0 1>";
+    // A string may have the length of cells. As a CPU's number it would have all of Aff3 to Aff1 above 31, and Aff0 at 0.
+    let texts = strings(node, "cpus").unwrap_or_default();
+    if !texts.is_empty() && texts.iter().all(|text| printable(text.as_bytes())) {
+        let words = texts.iter().flat_map(|text| text.split([' ', ','])).filter(|word| !word.is_empty());
+        let words: Vec<&str> = words.collect();
+        let are_numbers = words.iter().all(|word| {
+            let hex = word.strip_prefix("0x").map(|digits| u32::from_str_radix(digits, 16).is_ok());
+            hex.unwrap_or_else(|| word.parse::<u32>().is_ok())
+        });
+        let problem = bad(node, "cpus", "cpus takes numbers in angle brackets, not a string");
+        errors.push(if are_numbers && !words.is_empty() {
+            problem.advice(format!("Write cpus = <{}>", words.join(" ")))
+        } else {
+            problem.advice(FIRST_TWO)
+        });
+        return Vec::new();
+    }
     let cells = node.cells("cpus");
     let required = !primary || node.has("cpus");
     if required && (cells.is_empty() || !cells.is_whole()) {
         let rule = "a partition needs the reg of at least one CPU of the board";
-        errors.push(bad(node, "cpus", rule).advice("For the first two CPUs: cpus = <0 1>"));
+        errors.push(bad(node, "cpus", rule).advice(FIRST_TWO));
     }
     cells.collect()
 }

@@ -14,7 +14,7 @@ use crate::partition::Spec;
 use crate::sorted::Map;
 
 /// A CPU's number in `cpus`: Aff3, Aff2, Aff1 and Aff0 in one cell. Aff3 fills the byte that `reg` leaves free.
-fn cpu_cell(affinity: u64) -> u32 {
+pub(crate) fn cpu_cell(affinity: u64) -> u32 {
     (affinity as u32) | ((affinity >> 32) as u32) << 24
 }
 

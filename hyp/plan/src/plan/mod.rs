@@ -19,6 +19,7 @@ use alloc::vec::Vec;
 use bulkhead_types::{CpuIndex, Hpa, IntId, Ipa, Range};
 
 pub use crate::partition::Access;
+pub(crate) use cpus::cpu_cell;
 pub use devices::Device;
 pub(crate) use devices::is_counters;
 pub(crate) use room::stretches;

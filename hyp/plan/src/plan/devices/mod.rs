@@ -282,9 +282,30 @@ fn not_there(tree: &Tree<'_>, spec: &Spec<'_>, name: &str) -> Problem {
         Some(aliases) => aliases.properties().iter().map(|alias| alias.name.clone().into_owned()).collect(),
         None => tree.nodes().map(|node| node.path()).collect(),
     };
-    match nearest(name, &paths.iter().map(String::as_str).collect::<Vec<_>>()) {
+    let at_its_address = at_address(tree, name);
+    match at_its_address
+        .as_deref()
+        .or_else(|| nearest(name, &paths.iter().map(String::as_str).collect::<Vec<_>>()))
+    {
         Some(near) => problem.advice(format!("Did you mean \"{near}\"?")),
         None => problem.advice("Give the node's full path, as in \"/soc/serial@7e201000\""),
+    }
+}
+
+/// The node at the unit address that `name` ends with: who knows the address knows the device. Of several, as children of
+/// different buses, the one whose path is nearest, if any is near.
+fn at_address(tree: &Tree<'_>, name: &str) -> Option<String> {
+    // Unit addresses have no leading zeros, and lower case (Devicetree Specification, 2.2.1.1).
+    fn unit(name: &str) -> Option<&str> {
+        name.rsplit('/').next()?.split_once('@').map(|(_, unit)| unit.trim_start_matches('0'))
+    }
+    let address = unit(name)?;
+    let is_there =
+        |node: &Node<'_, '_>| unit(node.name()).is_some_and(|own| own.eq_ignore_ascii_case(address));
+    let paths: Vec<String> = tree.nodes().filter(is_there).map(|node| node.path()).collect();
+    match paths.as_slice() {
+        [only] => Some(only.clone()),
+        several => nearest(name, &several.iter().map(String::as_str).collect::<Vec<_>>()).map(String::from),
     }
 }
 
