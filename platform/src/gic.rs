@@ -8,7 +8,7 @@
 #[cfg(target_arch = "aarch64")]
 mod either;
 pub mod v2;
-pub mod v2_qemu;
+mod v2_qemu;
 #[cfg(target_arch = "aarch64")]
 pub mod v3;
 

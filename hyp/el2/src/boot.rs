@@ -25,7 +25,6 @@ use bulkhead_plan::error::Errors;
 use bulkhead_plan::tree::{blob_size, blob_used};
 use bulkhead_plan::{Planned, plan_board};
 use bulkhead_platform::gic::v2::GicV2;
-use bulkhead_platform::gic::v2_qemu::QemuGicV2;
 use bulkhead_platform::gic::v3::{GicV3, Redistributor, find_redistributor};
 use bulkhead_platform::gic::{Controller, InterruptController};
 use bulkhead_platform::mini_uart::MINI_UART;
@@ -307,7 +306,7 @@ fn start_interrupt_controller(board: &Board) -> Result<InterruptController, Refu
                 memory::map_device(*cpu_interface)?,
                 memory::map_device(*hypervisor_interface)?,
             );
-            Ok(QemuGicV2::recognize(gic).map_or(InterruptController::V2(gic), InterruptController::QemuV2))
+            Ok(InterruptController::V2(gic))
         }
         Gic::V3 { distributor, redistributors, stride, .. } => {
             let mut regions = Vec::with_capacity(redistributors.len());

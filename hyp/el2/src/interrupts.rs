@@ -187,7 +187,6 @@ pub fn handle(guest: &'static Guest) {
     match &guest.system.controller {
         InterruptController::V2(controller) => take(guest, controller),
         InterruptController::V3(controller) => take(guest, controller),
-        InterruptController::QemuV2(controller) => take(guest, controller),
     }
 }
 

@@ -3,7 +3,6 @@
 
 use super::Controller;
 use super::v2::GicV2;
-use super::v2_qemu::QemuGicV2;
 use super::v3::GicV3;
 use crate::mmio::Registers;
 use bulkhead_types::{CpuIndex, IntId};
@@ -13,8 +12,6 @@ use bulkhead_types::{CpuIndex, IntId};
 pub enum InterruptController {
     /// GICv2.
     V2(GicV2),
-    /// GICv2 in QEMU's model.
-    QemuV2(QemuGicV2),
     /// GICv3.
     V3(GicV3),
 }
@@ -26,7 +23,6 @@ macro_rules! either {
         fn $name(&self $(, $argument: $type)*) $(-> $result)? {
             match self {
                 Self::V2(gic) => gic.$name($($argument),*),
-                Self::QemuV2(gic) => gic.$name($($argument),*),
                 Self::V3(gic) => gic.$name($($argument),*),
             }
         }
@@ -50,17 +46,23 @@ impl Controller for InterruptController {
         // Long on a GICv3, whose instructions have the list register's number in them.
         #[inline(never)] fn read_list(n: usize) -> u64;
         fn synchronize_lists();
-        fn empty_lists() -> u32;
         fn ended_lists() -> u32;
         fn virtual_control() -> u32;
         fn set_virtual_control(value: u32);
         fn reset_virtual_interface();
     }
     #[inline]
+    fn empty_lists(&self) -> u32 {
+        match self {
+            Self::V2(gic) => gic.empty_and_ended_lists(),
+            Self::V3(gic) => gic.empty_lists(),
+        }
+    }
+
+    #[inline]
     fn write_list(&self, n: usize, value: u64) {
         match (self, n) {
             (Self::V2(gic), _) => gic.write_list(n, value),
-            (Self::QemuV2(gic), _) => gic.write_list(n, value),
             // Most often.
             (Self::V3(gic), 0) => gic.write_list(0, value),
             (Self::V3(gic), _) => write_any_list(gic, n, value),

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! GICv2 with the virtualization extensions, as in the GIC-400 (IHI 0048B.b).
 
-use super::{Controller, end_of_interrupts, offset, reset_bank};
+use super::{Controller, end_of_interrupts, offset, reset_bank, v2_qemu};
 use crate::mmio::Registers;
 use bulkhead_types::{CpuIndex, IntId};
+use core::hint::cold_path;
 use core::sync::atomic::{AtomicU8, Ordering};
 
 const GICD_ITARGETSR: usize = 0x800;
@@ -43,6 +44,8 @@ pub struct GicV2 {
     lists: usize,
     /// A bit for each list register that there is.
     existing: u32,
+    /// Whether it is QEMU's model, where EL2 relays what a guest ends: see [`v2_qemu`].
+    relays: bool,
 }
 
 /// How many list registers the calling CPU has: GICH_VTR.ListRegs, bits 5:0, is one less. GICH registers are banked. 16
@@ -63,7 +66,16 @@ impl GicV2 {
         }
         distributor.write32(offset::CONTROL, 1);
         let lists = own_list_registers(hypervisor_interface);
-        Self { distributor, cpu_interface, hypervisor_interface, lists, existing: (1 << lists) - 1 }
+        let (existing, relays) = ((1 << lists) - 1, v2_qemu::is_model(distributor));
+        Self { distributor, cpu_interface, hypervisor_interface, lists, existing, relays }
+    }
+
+    /// As [`Controller::empty_lists`], with those of which an end has not been relayed yet: what looks into list registers
+    /// must not find these, while whoever only wants a free one leaves them to the maintenance interrupt.
+    #[inline]
+    pub fn empty_and_ended_lists(&self) -> u32 {
+        self.ended_lists();
+        self.empty_lists()
     }
 
     fn target(cpu: CpuIndex) -> u8 {
@@ -73,7 +85,7 @@ impl GicV2 {
 
 /// GICH_LR from the layout of ICH_LR_EL2 (IHI 0048). Both have the physical INTID's field end
 /// in the same EOI bit and begin with the source CPU where the interrupt is software's.
-pub(super) const fn encode_list(value: u64) -> u32 {
+const fn encode_list(value: u64) -> u32 {
     let virtual_id = value as u32 & 0x3ff;
     let physical_id = (value >> 32) as u32 & 0x3ff;
     let priority = (value >> 51) as u32 & 0x1f;
@@ -83,7 +95,7 @@ pub(super) const fn encode_list(value: u64) -> u32 {
 }
 
 /// The layout of ICH_LR_EL2 from GICH_LR.
-pub(super) const fn decode_list(value: u32) -> u64 {
+const fn decode_list(value: u32) -> u64 {
     let value = value as u64;
     value & 0x3ff
         | (value >> 10 & 0x3ff) << 32
@@ -174,12 +186,19 @@ impl Controller for GicV2 {
 
     #[inline(always)]
     fn read_list(&self, n: usize) -> u64 {
-        decode_list(self.hypervisor_interface.read32(GICH_LR0 + n * 4))
+        let list = self.hypervisor_interface.read32(GICH_LR0 + n * 4);
+        decode_list(if self.relays { v2_qemu::meant(list) } else { list })
     }
 
     #[inline(always)]
     fn write_list(&self, n: usize, value: u64) {
-        self.hypervisor_interface.write32(GICH_LR0 + n * 4, encode_list(value));
+        let mut list = encode_list(value);
+        if self.relays {
+            // Silicon pays for the question alone.
+            cold_path();
+            list = v2_qemu::relayed(list);
+        }
+        self.hypervisor_interface.write32(GICH_LR0 + n * 4, list);
     }
 
     #[inline(always)]
@@ -195,6 +214,11 @@ impl Controller for GicV2 {
 
     #[inline(always)]
     fn ended_lists(&self) -> u32 {
+        let ended = self.hypervisor_interface.read32(GICH_EISR0);
+        if ended == 0 || !self.relays {
+            return ended;
+        }
+        self.relay_ends(ended);
         self.hypervisor_interface.read32(GICH_EISR0)
     }
 

@@ -161,9 +161,6 @@ fn send_sgi(frame: &mut Frame, pstate: u64, access: Access) -> bool {
         InterruptController::V2(controller) => {
             guest.seat.send_to_self_v2(value, &Lines::new(controller, guest.partition))
         }
-        InterruptController::QemuV2(controller) => {
-            guest.seat.send_to_self_v2(value, &Lines::new(controller, guest.partition))
-        }
         InterruptController::V3(_) => {
             return interrupt_controller(frame, pstate, gic::Frame::Distributor, gic::GICD_SGIR, access);
         }
