@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What `dtc` says of a source, as findings: with the place, and with the likely cause where it names none.
 
+mod syntax;
+
 use super::finding::{self, Finding, Mark};
-use crate::dts::{FileId, Kind, Place, Sources, Token, tokens};
+use crate::dts::{FileId, Kind, Place, Sources, tokens};
 use regex::{Captures, Regex};
 use std::ops::Range;
 use std::path::Path;
+use syntax::{Cause, cause};
 
-/// `Error: FILE:LINE.COLUMN-COLUMN MESSAGE` and `FILE:LINE.COLUMN-LINE.COLUMN: ERROR (KIND): MESSAGE`.
+/// `Error: FILE:LINE.COLUMN-COLUMN MESSAGE`, the same with `Lexical error`, and `FILE:LINE.COLUMN-LINE.COLUMN: ERROR (KIND): MESSAGE`.
 const COMPLAINT: &str =
-    r"^(?:Error: )?(.+?):(\d+)\.(\d+)(?:-(?:(\d+)\.)?(\d+))?:? (?:ERROR \([a-z_]+\): )?(.*)$";
+    r"^(?:(?:Lexical e|E)rror: )?(.+?):(\d+)\.(\d+)(?:-(?:(\d+)\.)?(\d+))?:? (?:ERROR \([a-z_]+\): )?(.*)$";
 
 /// What `dtc` adds when it has said everything.
 const LAST_WORDS: [&str; 3] = [
@@ -81,6 +84,9 @@ fn located(sources: &mut Sources, captures: &Captures<'_>) -> Finding {
     match cause(source, start) {
         Cause::Unknown => finding,
         Cause::Advice(advice) => finding.note(format!("help: {advice}")),
+        Cause::Mistake(span, message, advice) => Finding::error(message)
+            .mark(Mark::primary(Place { file, span }, ""))
+            .note(format!("help: {advice}")),
         Cause::At(span, text) => finding.mark(Mark::secondary(Place { file, span }, text)),
     }
 }
@@ -111,52 +117,6 @@ fn first_line(text: &str, span: Range<usize>) -> Range<usize> {
     let inside = text.get(span.clone()).unwrap_or("");
     let size = inside.find('\n').unwrap_or(inside.len());
     span.start..span.start + size
-}
-
-/// The likely cause of a syntax error.
-enum Cause {
-    /// A place, and what is wrong there.
-    At(Range<usize>, &'static str),
-    /// What to do.
-    Advice(&'static str),
-    Unknown,
-}
-
-fn cause(text: &str, at: usize) -> Cause {
-    let tokens = tokens(text);
-    if tokens.first().is_none_or(|first| first.kind != Kind::Directive("dts-v1")) {
-        return Cause::Advice("An overlay begins with /dts-v1/; and /plugin/;");
-    }
-    let split = tokens.partition_point(|token| token.span.start < at);
-    let (before, after) = tokens.split_at(split);
-    let (mut braces, mut bracket): (Vec<&Token>, Option<&Token>) = (Vec::new(), None);
-    for token in before {
-        match token.kind {
-            Kind::Mark(b'{') => braces.push(token),
-            Kind::Mark(b'}') => drop(braces.pop()),
-            Kind::Mark(b'<' | b'[') => bracket = Some(token),
-            Kind::Mark(b'>' | b']') => bracket = None,
-            _ => {}
-        }
-    }
-    if let Some(open) = bracket {
-        return Cause::At(open.span.clone(), "opened here and not closed");
-    }
-    // At the end of the file dtc points at the last thing in it.
-    if let (true, Some(open)) = (after.len() < 2, braces.last()) {
-        return Cause::At(open.span.clone(), "this brace is never closed");
-    }
-    let Some(last) = before.last().filter(|last| !matches!(last.kind, Kind::Mark(b';' | b'{' | b'='))) else {
-        return Cause::Unknown;
-    };
-    let new_line = text.get(last.span.end..at).is_some_and(|between| between.contains('\n'));
-    if new_line || after.first().is_some_and(|next| next.kind == Kind::Mark(b'}')) {
-        let end = last.span.end;
-        let start =
-            text.get(..end).and_then(|text| text.char_indices().next_back()).map_or(end, |(at, _)| at);
-        return Cause::At(start..end, "is a semicolon missing behind this?");
-    }
-    Cause::Unknown
 }
 
 #[cfg(test)]
