@@ -11,6 +11,7 @@ use std::io::{BufRead, BufReader, ErrorKind};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::str::FromStr;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -67,9 +68,10 @@ pub struct Options {
     /// The number of CPUs
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=512))]
     pub smp: u16,
-    /// The board's memory
-    #[arg(long, value_name = "MIB", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(1..))]
-    pub memory: u32,
+    /// The board's memory in MiB [default: 2048, or what the tree of --dtb says]; where that says nothing,
+    /// MIB@ADDRESS, or MIB@ADDRESS,MIB@ADDRESS and so on
+    #[arg(long, value_name = "MIB")]
+    pub memory: Option<BoardMemory>,
     /// The board's device tree, for a board that QEMU makes none for [default: scripts/setup's]
     #[arg(long, value_name = "FILE")]
     pub dtb: Option<PathBuf>,
@@ -82,11 +84,56 @@ impl Default for Options {
     fn default() -> Self {
         let board = BoardName::default();
         let (gic, cpu) = (Gic::default(), "cortex-a72".into());
-        Self { board, gic, cpu, smp: 4, memory: 2048, dtb: None, extra: Vec::new() }
+        Self { board, gic, cpu, smp: 4, memory: None, dtb: None, extra: Vec::new() }
+    }
+}
+
+/// How much memory a board has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BoardMemory {
+    /// So many MiB, where the board has its memory.
+    Size(u32),
+    /// Banks: MiB and first address.
+    Banks(Vec<(u32, u64)>),
+}
+
+impl FromStr for BoardMemory {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mib = |text: &str| {
+            let mib = text.parse().ok().filter(|mib| *mib > 0);
+            mib.ok_or_else(|| format!("{text:?} is not a number of MiB, at least 1"))
+        };
+        if !text.contains('@') {
+            return mib(text).map(Self::Size);
+        }
+        let bank = |bank: &str| {
+            let (size, at) = bank.split_once('@').ok_or_else(|| format!("{bank:?} is not MIB@ADDRESS"))?;
+            let digits = at.replace('_', "");
+            let address = digits.strip_prefix("0x").and_then(|digits| u64::from_str_radix(digits, 16).ok());
+            let address = address.ok_or_else(|| format!("{at:?} is not an address such as 0x80000000"))?;
+            Ok((mib(size)?, address))
+        };
+        text.split(',').map(bank).collect::<Result<_, String>>().map(Self::Banks)
     }
 }
 
 impl Options {
+    /// Memory of a board that QEMU makes, in MiB.
+    ///
+    /// # Errors
+    /// When banks are asked for: QEMU's boards have theirs where they have it.
+    pub fn mib(&self) -> Result<u32> {
+        match &self.memory {
+            None => Ok(2048),
+            Some(BoardMemory::Size(mib)) => Ok(*mib),
+            Some(BoardMemory::Banks(_)) => {
+                bail!("--memory with addresses is for a board of --dtb; QEMU's board takes a number of MiB")
+            }
+        }
+    }
+
     /// What tells one tested board from another.
     #[must_use]
     pub fn name(&self) -> String {
@@ -105,7 +152,7 @@ impl Options {
 pub fn command(project: &Project, options: &Options, image: &Path, bundle: Option<&Path>) -> Result<Command> {
     let mut command = bare();
     match options.board {
-        BoardName::QemuVirt => virt(&mut command, options),
+        BoardName::QemuVirt => virt(&mut command, options)?,
         BoardName::Raspi4b => raspi::arguments(&mut command, project, options)?,
     }
     command.arg("-kernel").arg(image);
@@ -124,18 +171,19 @@ pub fn bare() -> Command {
     command
 }
 
-fn virt(command: &mut Command, options: &Options) {
+fn virt(command: &mut Command, options: &Options) -> Result<()> {
     let gic = match options.gic {
         Gic::V2 => 2,
         Gic::V3 => 3,
     };
     command.arg("-M").arg(format!("virt,virtualization=on,gic-version={gic}"));
     command.args(["-cpu", &options.cpu, "-smp", &options.smp.to_string()]);
-    command.args(["-m", &options.memory.to_string()]);
+    command.args(["-m", &options.mib()?.to_string()]);
     if let Some(tree) = &options.dtb {
         command.arg("-dtb").arg(tree);
     }
     command.args(["-serial", "chardev:console"]);
+    Ok(())
 }
 
 /// Finds QEMU in PATH and checks its version.
@@ -279,6 +327,15 @@ fn bound_to_us(command: Command) -> Command {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn memory_is_a_size_or_banks() {
+        assert_eq!("512".parse(), Ok(BoardMemory::Size(512)));
+        assert_eq!("948@0x0,1@0x1_0000_0000".parse(), Ok(BoardMemory::Banks(vec![(948, 0), (1, 1 << 32)])));
+        for wrong in ["", "0", "12x", "1@", "1@80000000", "0@0x0", "1@0x0,", "1,2@0x0"] {
+            assert!(wrong.parse::<BoardMemory>().is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn versions_are_read() {

@@ -37,7 +37,7 @@ pub fn tree(project: &Project, options: &Options) -> Result<PathBuf> {
 /// When options ask for what this board has not, or the tree cannot be used.
 pub fn arguments(command: &mut Command, project: &Project, options: &Options) -> Result<()> {
     ensure!(
-        (options.cpu.as_str(), options.smp, options.memory) == (CPU, CPUS, MEMORY),
+        (options.cpu.as_str(), options.smp, options.mib()?) == (CPU, CPUS, MEMORY),
         "the Raspberry Pi 4 has {CPUS} CPUs of the model {CPU} and, in QEMU, {MEMORY} MiB of memory: \
          leave out --cpu, --smp and --memory"
     );

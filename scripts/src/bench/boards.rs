@@ -7,7 +7,7 @@
 
 use super::trace::Images;
 use crate::project::{Project, write_whole};
-use crate::qemu::{self, BoardName, Gic, Process};
+use crate::qemu::{self, BoardMemory, BoardName, Gic, Process};
 use crate::{build, check, pack};
 use anyhow::{Context, Result, bail, ensure};
 use bulkhead_plan::early::Outline;
@@ -213,7 +213,7 @@ impl<'p> Bench<'p> {
     }
 
     fn counting(&self, smp: u16, memory: u32) -> qemu::Options {
-        let mut board = qemu::Options { smp, memory, ..self.board.clone() };
+        let mut board = qemu::Options { smp, memory: Some(BoardMemory::Size(memory)), ..self.board.clone() };
         board.cpu.push_str(",cntfrq=1000000000");
         board
             .extra

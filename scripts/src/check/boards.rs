@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The board's tree on the desk: the one that QEMU hands over at boot, kept from one call to the next.
 
+use super::memory;
 use crate::project::{Project, write_whole};
 use crate::qemu::{self, BoardName};
 use anyhow::{Context, Result, ensure};
@@ -30,12 +31,17 @@ pub struct BoardTree {
 pub fn tree(project: &Project, options: &qemu::Options) -> Result<BoardTree> {
     if let (Some(file), BoardName::QemuVirt) = (&options.dtb, options.board) {
         let blob = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+        let blob = match &options.memory {
+            Some(memory) => memory::supply(&blob, memory).with_context(|| format!("{}", file.display()))?,
+            None => blob,
+        };
         return Ok(BoardTree { name: file.display().to_string(), blob, grows: false });
     }
     let (name, grows) = match options.board {
         BoardName::QemuVirt => ("qemu-virt", true),
         BoardName::Raspi4b => ("raspi4b", false),
     };
+    let mib = options.mib()?;
     let folder = project.target().join("boards");
     let mut command = dump(project, options, &folder)?;
     let kept = folder.join(format!("{name}-{:016x}.dtb", fingerprint(&command)));
@@ -50,8 +56,8 @@ pub fn tree(project: &Project, options: &qemu::Options) -> Result<BoardTree> {
     let blob = fs::read(&fresh).ok().filter(|_| output.status.success());
     let _ = fs::remove_file(&fresh);
     let blob = blob.with_context(|| {
-        let (cpus, memory) = (options.smp, options.memory);
-        format!("QEMU does not make this board ({cpus} CPUs, {memory} MiB): {}", said.trim())
+        let cpus = options.smp;
+        format!("QEMU does not make this board ({cpus} CPUs, {mib} MiB): {}", said.trim())
     })?;
     ensure!(!blob.is_empty(), "QEMU made an empty tree of this board: {}", said.trim());
     write_whole(&kept, &blob)?;

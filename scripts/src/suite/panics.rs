@@ -37,7 +37,7 @@ const START_OF_MEMORY: u64 = 0x4000_0000;
 pub fn image(lab: &Lab) -> Result<u64> {
     let header = fs::read(lab.project().hypervisor_image())?;
     let size = header.get(16..24).and_then(|size| size.try_into().ok()).context("the image has no header")?;
-    Ok(START_OF_MEMORY + (u64::from(lab.board.memory) << 20) - u64::from_le_bytes(size))
+    Ok(START_OF_MEMORY + (u64::from(lab.board.mib()?) << 20) - u64::from_le_bytes(size))
 }
 
 /// All of the board's.

@@ -125,12 +125,13 @@ fn memory(root: Node<'_, '_>) -> Result<Vec<Range<Hpa>>, Problem> {
         return Err(if is_unfilled {
             problem.advice(
                 "Where firmware fills it in, as a Raspberry Pi's does, take the tree that it passes on: \
-                 Linux on the board has that in /sys/firmware/fdt",
+                 Linux on the board has that in /sys/firmware/fdt; on the host, --memory MIB supplies it",
             )
         } else {
             problem.advice(
                 "A node with device_type = \"memory\" and a reg must say where RAM is: firmware adds it, or an overlay \
-                 with &{/} { memory@80000000 { device_type = \"memory\"; reg = <...>; }; }",
+                 with &{/} { memory@80000000 { device_type = \"memory\"; reg = <...>; }; }; on the host, --memory \
+                 MIB@ADDRESS supplies it",
             )
         });
     }
