@@ -213,3 +213,73 @@ fn what_is_legal_but_odd_is_warned_of() {
     let warnings: Vec<String> = planned.plan.warnings.iter().map(ToString::to_string).collect();
     insta::assert_snapshot!(warnings.join("\n"));
 }
+
+/// The warnings of one partition of Linux with this ramdisk, and other properties.
+fn warnings_of_linux(ramdisk: &[u8], properties: &str) -> String {
+    let source = format!(
+        "/dts-v1/; /plugin/; &{{/}} {{ partitions {{ compatible = \"bulkhead,partitions\"; \
+         #address-cells = <2>; #size-cells = <2>; a {{ compatible = \"bulkhead,partition\"; cpus = <0 1 2 3>; \
+         memory = <0x0 0x40000000 0x0 0x8000000>; kernel = \"linux\"; ramdisk = \"initrd\"; {properties} }}; }}; }};"
+    );
+    let board = board(3);
+    let file = pack(vec![
+        image("linux", "kernel", linux_image()),
+        image("initrd", "ramdisk", ramdisk.to_vec()),
+        image("partitions", "flat_dt", overlay(&source)),
+    ]);
+    let bundle = Bundle::parse(&file, software_crc32).unwrap();
+    let planned = plan_board(&board, &bundle, taken()).unwrap_or_else(|errors| panic!("{errors}"));
+    planned.plan.warnings.iter().map(|warning| format!("{warning}\n")).collect()
+}
+
+#[test]
+fn a_ramdisk_that_linux_does_not_unpack_is_warned_of() {
+    let begins: [&[u8]; 10] = [
+        b"070701",
+        b"070702",
+        b"\x00\x00\x00\x00070701",
+        b"\x1f\x8b\x08",
+        b"BZh9",
+        b"\x5d\0\0",
+        b"\xfd7zXZ\0",
+        b"\x89LZO",
+        b"\x02\x21\x4c\x18",
+        b"\x28\xb5\x2f\xfd",
+    ];
+    for begin in begins {
+        assert_eq!(warnings_of_linux(begin, ""), "", "{begin:x?}");
+    }
+    let rule = "/partitions/a: ramdisk = \"initrd\": Linux does not unpack this: it is neither a cpio archive (newc) nor \
+                compressed with gzip, bzip2, lzma, xz, lzo, lz4 or zstd.";
+    let warned = |ramdisk: &[u8], advice: &str| {
+        assert_eq!(warnings_of_linux(ramdisk, ""), format!("{rule} {advice}.\n"), "{ramdisk:x?}");
+    };
+    warned(b"\x7fELF", "A folder becomes one with: find . | cpio -o -H newc | gzip");
+    warned(b"", "A folder becomes one with: find . | cpio -o -H newc | gzip");
+    warned(b"070707", "Linux takes cpio in the newc format only: cpio -o -H newc");
+    warned(b"\x04\x22\x4d\x18", "Linux takes lz4 in its legacy format only: lz4 -l");
+    warned(b"\x27\x05\x19\x56", "It is a uImage: take off U-Boot's header with tail -c +65 FILE");
+    warned(&linux_image()[..128], "It is an arm64 Image: name it by kernel");
+    // A file system may be the root file system.
+    assert_eq!(warnings_of_linux(b"hsqs", "bootargs = \"root=/dev/ram0 ro\";"), "");
+}
+
+#[test]
+fn a_console_that_the_uart_is_not_is_warned_of() {
+    let warnings = |bootargs: &str| warnings_of_linux(b"070701", &format!("bootargs = \"{bootargs}\";"));
+    assert_eq!(
+        warnings("quiet console=ttyS0,115200"),
+        "/partitions/a: bootargs = \"quiet console=ttyS0,115200\": Linux calls the partition's UART, a PL011, ttyAMA0: the \
+         partition has no ttyS port to print to. Write console=ttyAMA0.\n"
+    );
+    for right in
+        ["console=ttyAMA0", "console=ttyS0 console=ttyAMA0", "console=ttySAC0", "earlycon", "xconsole=ttyS0"]
+    {
+        assert_eq!(warnings(right), "", "{right}");
+    }
+    let without = warnings_of_linux(
+        b"070701",
+        "console = \"none\"; bootargs = \"console=ttyS0\"; devices = \"/pl031@9010000\";",
+    );
+    assert!(!without.contains("ttyAMA0"), "{without}");
+}

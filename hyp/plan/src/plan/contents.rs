@@ -11,7 +11,7 @@ use bulkhead_types::{CpuIndex, Hpa, Ipa, Range, align_down};
 use super::frames::Free;
 use super::reserved::{Missing, Reserved};
 use super::room::Room;
-use super::{Device, GuestTree, GuestUart, Inputs, Load, Memory, Partition, map};
+use super::{Device, GuestTree, GuestUart, Inputs, Load, Memory, Partition, map, odd};
 use crate::bundle::Bundle;
 use crate::error::{Errors, Problem};
 use crate::guest_tree::{self, Guest};
@@ -154,6 +154,11 @@ impl Planner<'_, '_, '_> {
             .and_then(|(place, bytes)| Some((place, errors.note(self.recognise(bytes, &memory, &room))?)))
             .filter(|_| !memory.is_empty())
             .filter(|(_, kernel)| errors.note(self.place_kernel(kernel, &mut room)).is_some());
+        if placed.as_ref().is_some_and(|(_, kernel)| kernel.kind == Kind::Linux) {
+            let linux = odd::Linux { spec, tree: self.inputs.tree, devices: &devices };
+            self.warnings.extend(ramdisk.as_ref().and_then(|(_, data)| linux.ramdisk(data)));
+            self.warnings.extend(uart.as_ref().and_then(|_| linux.console()));
+        }
         let initrd = placed.as_ref().zip(ramdisk).and_then(|((_, kernel), (bytes, data))| {
             let at = errors.note(self.place_ramdisk(data.len() as u64, kernel, &mut room))?;
             Some((at, bytes))

@@ -8,6 +8,7 @@ mod frames;
 mod in_place;
 mod map;
 mod memory;
+mod odd;
 mod reserved;
 mod room;
 mod watchdog;
@@ -27,7 +28,7 @@ pub(crate) use room::stretches;
 use crate::board::Board;
 use crate::bundle::Bundle;
 use crate::error::{Errors, Problem, listed};
-use crate::partition::{self, Policy, RestartPolicy, Spec};
+use crate::partition::{self, Policy, RestartPolicy};
 use crate::tree::Tree;
 
 /// What a plan is made from.
@@ -218,7 +219,7 @@ impl Plan {
                 partitions.push(partition);
             }
         }
-        warnings.extend(specs.iter().flat_map(odd));
+        warnings.extend(specs.iter().flat_map(odd::partition));
         if !idle_cpus.is_empty() {
             let cpus = idle_cpus.iter().filter_map(|cpu| inputs.board.cpus.get(usize::from(cpu.0)));
             let idle: Vec<&str> = cpus.map(|cpu| cpu.path.as_str()).collect();
@@ -233,23 +234,4 @@ impl Plan {
             warnings,
         })
     }
-}
-
-/// What is legal in a partition, but odd.
-fn odd(spec: &Spec<'_>) -> Vec<Problem> {
-    const BLOCK: u64 = 2 << 20;
-    let mut odd = Vec::new();
-    if !spec.uart && spec.devices.is_empty() && !spec.primary {
-        let rule = "with neither a console nor a device, nothing of this partition can be seen";
-        odd.push(Problem::new(spec.path.clone(), rule).property("console"));
-    }
-    for wish in &spec.memory {
-        if wish.size >= BLOCK
-            && !(wish.size.is_multiple_of(BLOCK) && wish.at.is_none_or(|at| at.is_aligned(BLOCK)))
-        {
-            let rule = "memory that does not start and end at multiples of 2 MiB maps in part with pages of 4 KiB, which is slower";
-            odd.push(Problem::new(spec.path.clone(), rule).property("memory").value(wish.shown()));
-        }
-    }
-    odd
 }
