@@ -62,11 +62,12 @@ pub fn plan_board<'a>(
     bundle: &bundle::Bundle<'a>,
     taken: Vec<(Range<Hpa>, &str)>,
 ) -> Result<Planned, error::Errors> {
-    let tree = tree::Tree::parse(board_tree, "the board's tree")?;
-    let before = board::BeforeOverlays::read(&tree);
-    let tree = bundle.merge(tree)?;
+    let firmwares = || tree::Tree::parse(board_tree, "the board's tree");
+    let (tree, changes_board) = bundle.merge_onto(firmwares()?)?;
     let board = board::Board::read(&tree)?;
-    before.compare(&board, &taken)?;
+    if changes_board {
+        board::BeforeOverlays::read(&firmwares()?).compare(&board, &taken)?;
+    }
     let plan = plan::Plan::new(&plan::Inputs { board: &board, tree: &tree, bundle, taken })?;
     Ok(Planned { board, plan })
 }

@@ -21,6 +21,7 @@ const SYMBOLS: &str = "__symbols__";
 const FIXUPS: &str = "__fixups__";
 const LOCAL_FIXUPS: &str = "__local_fixups__";
 const OVERLAY: &str = "__overlay__";
+const PARTITIONS: &str = "partitions";
 
 /// What holds a node's phandle, today's name and the one before it.
 const PHANDLE: [&str; 2] = ["phandle", "linux,phandle"];
@@ -28,12 +29,13 @@ const PHANDLE: [&str; 2] = ["phandle", "linux,phandle"];
 /// A phandle may be anything but 0 and this (Devicetree Specification, 2.3.3; libfdt).
 const LAST_PHANDLE: u32 = u32::MAX - 1;
 
-/// Applies an overlay's blob to `base`. `what` names the overlay in errors.
+/// Applies an overlay's blob to `base`. `what` names the overlay in errors. True if it changes the board: if it does more
+/// than to describe partitions.
 ///
 /// # Errors
 /// A blob that cannot be read or is no overlay, or an overlay that does not fit the base. The base
 /// may then be half changed, and is of no more use.
-pub fn apply<'a>(base: &mut Tree<'a>, blob: &'a [u8], what: &str) -> Result<(), Problem> {
+pub fn apply<'a>(base: &mut Tree<'a>, blob: &'a [u8], what: &str) -> Result<bool, Problem> {
     let mut overlay = Tree::parse(blob, what)?;
     let fragments: Vec<NodeId> = fragments(&overlay).map(|node| node.id()).collect();
     if fragments.is_empty() {
@@ -59,13 +61,14 @@ pub fn apply<'a>(base: &mut Tree<'a>, blob: &'a [u8], what: &str) -> Result<(), 
         }
         placed.push((fragment, target));
     }
+    let mut changes_board = false;
     for (fragment, target) in &placed {
         if let Some(content) = overlay.node(*fragment).child(OVERLAY) {
-            merge(base, *target, content);
+            changes_board |= merge(base, *target, content);
         }
     }
     merge_symbols(base, &overlay, &placed);
-    Ok(())
+    Ok(changes_board)
 }
 
 /// Whether a tree is an overlay: it has a fragment.
@@ -268,16 +271,32 @@ fn is_phandle(property: &str) -> bool {
 }
 
 /// Lays the properties of `content` and of its children over `target`, whose nodes have been made: all but phandles.
-fn merge<'a>(base: &mut Tree<'a>, target: NodeId, content: Node<'_, 'a>) {
-    let mut pending = alloc::vec![(target, content)];
-    while let Some((target, content)) = pending.pop() {
+/// True if anything but partitions is changed. A node describes the firmware's PSCI wherever it is, so `method` counts there too.
+fn merge<'a>(base: &mut Tree<'a>, target: NodeId, content: Node<'_, 'a>) -> bool {
+    let of_partitions = is_of_partitions(base.node(target));
+    let mut changes_board = false;
+    let mut pending = alloc::vec![(target, content, of_partitions)];
+    while let Some((target, content, of_partitions)) = pending.pop() {
         for property in content.properties().iter().filter(|property| !is_phandle(&property.name)) {
+            changes_board |= !of_partitions || property.name == "method";
             base.set(target, property.name.clone(), property.value.clone());
         }
         for child in content.children() {
-            pending.push((base.child_or_new(target, child.data_name().clone()), child));
+            let of_partitions = of_partitions || is_partitions(Some(base.node(target)), child.name());
+            changes_board |= !of_partitions;
+            pending.push((base.child_or_new(target, child.data_name().clone()), child, of_partitions));
         }
     }
+    changes_board
+}
+
+/// Whether a node is the one with the partitions, or in there.
+fn is_of_partitions(node: Node<'_, '_>) -> bool {
+    core::iter::once(node).chain(node.ancestors()).any(|node| is_partitions(node.parent(), node.name()))
+}
+
+fn is_partitions(parent: Option<Node<'_, '_>>, name: &str) -> bool {
+    name == PARTITIONS && parent.is_some_and(|parent| parent.id() == NodeId::ROOT)
 }
 
 /// Adds the overlay's labels to the base's, so that later overlays may use them.

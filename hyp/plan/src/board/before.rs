@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What boot took from the firmware's tree, before there was a heap to apply overlays with ([`crate::early`]). An
-//! overlay that says otherwise comes too late: it is refused.
+//! overlay that says otherwise comes too late: it is refused. One that only describes partitions cannot.
 
 use alloc::format;
 use alloc::string::String;
@@ -25,7 +25,8 @@ pub(crate) struct BeforeOverlays {
 impl BeforeOverlays {
     /// The facts in the firmware's tree.
     pub(crate) fn read(tree: &Tree<'_>) -> Self {
-        let console = read::console(tree).ok().flatten();
+        let memory = read::memory(tree.root()).unwrap_or_default();
+        let console = read::console(tree, &memory).ok().flatten();
         Self {
             console: console.map(|console| (tree.node(console.node).path(), console.registers)),
             psci: read::psci(tree).ok().flatten(),

@@ -30,7 +30,7 @@ impl Board {
         let cpus = errors.note_all(cpus(root));
         let gic = errors.note(gic(tree));
         let timer = errors.note(timer(tree));
-        let console = errors.note(console(tree));
+        let console = errors.note(console(tree, memory.as_deref().unwrap_or_default()));
         let psci = errors.note(psci(tree));
         if psci == Some(None) && cpus.iter().flatten().any(|cpu| cpu.start == Some(Start::Psci)) {
             errors.push(
@@ -100,7 +100,7 @@ pub(super) fn psci(tree: &Tree<'_>) -> Result<Option<Conduit>, Problem> {
 }
 
 /// The banks of RAM, sorted, those that touch made one.
-fn memory(root: Node<'_, '_>) -> Result<Vec<Range<Hpa>>, Problem> {
+pub(super) fn memory(root: Node<'_, '_>) -> Result<Vec<Range<Hpa>>, Problem> {
     let mut banks = Vec::new();
     let is_memory = |node: &Node<'_, '_>| node.string("device_type") == Some("memory") && node.is_available();
     for node in root.children().filter(is_memory) {
@@ -300,23 +300,23 @@ fn counters(tree: &Tree<'_>) -> Option<(IntId, u32)> {
 }
 
 /// The console as [`crate::early::Outline::console`] finds it, with its interrupt.
-pub(super) fn console(tree: &Tree<'_>) -> Result<Option<Console>, Problem> {
+pub(super) fn console(tree: &Tree<'_>, memory: &[Range<Hpa>]) -> Result<Option<Console>, Problem> {
     let named = tree.root().child("chosen").and_then(|chosen| {
         let stdout = chosen.string("stdout-path").or_else(|| chosen.string("linux,stdout-path"))?;
         tree.find(without_options(stdout))
     });
-    if let Some(console) = named.map_or(Ok(None), |node| port(tree, node))? {
+    if let Some(console) = named.map_or(Ok(None), |node| port(node, memory))? {
         return Ok(Some(console));
     }
     let first = tree.find(FIRST_SERIAL).filter(Node::is_available);
-    first.map_or(Ok(None), |node| port(tree, node))
+    first.map_or(Ok(None), |node| port(node, memory))
 }
 
 /// The port that a node describes, if it can be driven. Memory is none, whatever the node says.
-fn port(tree: &Tree<'_>, node: Node<'_, '_>) -> Result<Option<Console>, Problem> {
+fn port(node: Node<'_, '_>, memory: &[Range<Hpa>]) -> Result<Option<Console>, Problem> {
     let Some(kind) = ConsoleKind::of(node.strings("compatible")) else { return Ok(None) };
     let Some(registers) = node.registers()?.first().copied() else { return Ok(None) };
-    if memory(tree.root()).is_ok_and(|banks| banks.iter().any(|bank| bank.overlaps(&registers))) {
+    if memory.iter().any(|bank| bank.overlaps(&registers)) {
         return Ok(None);
     }
     let interrupt = understood_interrupts(node).first().copied();

@@ -166,7 +166,12 @@ impl<'a> Bundle<'a> {
     ///
     /// # Errors
     /// No configuration fits; an overlay is missing, damaged, or does not apply.
-    pub fn merge(&self, mut board: Tree<'a>) -> Result<Tree<'a>, Errors> {
+    pub fn merge(&self, board: Tree<'a>) -> Result<Tree<'a>, Errors> {
+        self.merge_onto(board).map(|(board, _)| board)
+    }
+
+    /// The same, with whether an overlay changes the board.
+    pub(crate) fn merge_onto(&self, mut board: Tree<'a>) -> Result<(Tree<'a>, bool), Errors> {
         let compatible: Vec<String> = board.root().strings("compatible").map(String::from).collect();
         let configuration = self.configuration(&compatible)?;
         if configuration.overlays.is_empty() && board.root().child("partitions").is_none() {
@@ -177,11 +182,12 @@ impl<'a> Bundle<'a> {
             .property("fdt")
             .into());
         }
+        let mut changes_board = false;
         for name in &configuration.overlays {
             let (_, blob) = self.image(name)?;
-            crate::overlay::apply(&mut board, blob, &format!("overlay {name}"))?;
+            changes_board |= crate::overlay::apply(&mut board, blob, &format!("overlay {name}"))?;
         }
-        Ok(board)
+        Ok((board, changes_board))
     }
 }
 
