@@ -18,6 +18,7 @@ use bulkhead_platform::serial::{Model, Serial};
 use bulkhead_types::PartitionId;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering::Relaxed};
 use spin::mutex::{TicketMutex, TicketMutexGuard};
+use spin::relax::RelaxStrategy;
 use spin::{Mutex, Once};
 
 /// Bytes that go to the port, or are made known to the console, by one who holds its lock.
@@ -147,7 +148,7 @@ fn stamp() -> Stamp {
 /// Held while a FIFO's worth of bytes is written, and a line is copied: no longer, whatever the port's rate. Partitions
 /// only ever try it: whoever fails leaves its bytes in its own ring, for its own timer. What waits for it comes first come,
 /// first served.
-static PORT: TicketMutex<Port> = TicketMutex::new(Port {
+static PORT: TicketMutex<Port, Yield> = TicketMutex::new(Port {
     serial: None,
     waiting: Ring::new(),
     console: Console::new(&mut []),
@@ -155,6 +156,18 @@ static PORT: TicketMutex<Port> = TicketMutex::new(Port {
     moved_at: 0,
     lost: 0,
 });
+
+/// How a CPU waits for the port: YIELD says that others have something better to do (Arm ARM, C6.2, YIELD; Linux's
+/// `cpu_relax`). An emulator that runs its CPUs in turn goes on to the next.
+pub(crate) struct Yield;
+
+impl RelaxStrategy for Yield {
+    #[inline(always)]
+    fn relax() {
+        // SAFETY: a hint.
+        unsafe { core::arch::asm!("yield", options(nomem, nostack, preserves_flags)) };
+    }
+}
 
 /// Whether the CPUs serve interrupts, so that what the port has no room for can wait for a timer.
 static RUNNING: AtomicBool = AtomicBool::new(false);
@@ -186,7 +199,7 @@ pub static ESCAPE: AtomicU8 = AtomicU8::new(bulkhead_machine::console::ESCAPE);
 static PLACE: Once<Place> = Once::new();
 
 /// The port, once whoever holds it lets it go, which is soon.
-fn lock() -> TicketMutexGuard<'static, Port> {
+fn lock() -> TicketMutexGuard<'static, Port, Yield> {
     let mut port = PORT.lock();
     port.credit = BURST;
     port
@@ -227,7 +240,7 @@ pub fn output(guest: &Guest, byte: u8) {
 
 /// Sends a byte, and what the console has to send with it, for which the port may have no room.
 #[inline(never)]
-fn output_now(guest: &Guest, mut port: TicketMutexGuard<'_, Port>, byte: u8) {
+fn output_now(guest: &Guest, mut port: TicketMutexGuard<'_, Port, Yield>, byte: u8) {
     port.credit = BURST;
     port.with(|console, wire| console.output(guest.partition.id, byte, wire));
     let (mark, later) = (port.waiting.written(), !port.waiting.is_empty());

@@ -2,7 +2,7 @@
 //! The hypervisor's own lines. A CPU waits only for those of the partition it belongs to, and not for long: what finds no room by
 //! then is counted, and the next line says so.
 
-use super::{PLACE, PORT, Place, Port, RUNNING, Wire, lock, stamp};
+use super::{PLACE, PORT, Place, Port, RUNNING, Wire, Yield, lock, stamp};
 use crate::partition::Partition;
 use crate::{alive, cpu, predictor, timer};
 use bulkhead_machine::console::{Console, STEP, Sink, Stamp};
@@ -11,6 +11,7 @@ use bulkhead_types::PartitionId;
 use core::fmt;
 use core::sync::atomic::Ordering::Relaxed;
 use spin::mutex::TicketMutexGuard;
+use spin::relax::RelaxStrategy;
 
 /// What must be free before a line is begun: its own bytes, and those that say how many lines were lost.
 const ROOM: usize = STEP + 128;
@@ -18,7 +19,7 @@ const ROOM: usize = STEP + 128;
 const PATIENCE_MS: u64 = 1000;
 
 /// The port, with room for a line; `None` if there is none within so many counts.
-pub(super) fn room(patience: u64) -> Option<TicketMutexGuard<'static, Port>> {
+pub(super) fn room(patience: u64) -> Option<TicketMutexGuard<'static, Port, Yield>> {
     let mut end = None;
     loop {
         let mut port = lock();
@@ -42,13 +43,13 @@ fn pause(since: u64) {
     alive::come_by_here();
     let end = since.saturating_add(timer::counts(1) / 16);
     while timer::now() < end {
-        core::hint::spin_loop();
+        Yield::relax();
     }
 }
 
 /// Has `use_it` send a line, for which there is room, and this CPU come back for what the port cannot take yet.
 pub(super) fn send<R>(
-    mut port: TicketMutexGuard<'static, Port>,
+    mut port: TicketMutexGuard<'static, Port, Yield>,
     use_it: impl FnOnce(&mut Console<'static>, &mut Wire<'_>) -> R,
 ) -> R {
     let lost = core::mem::take(&mut port.lost);
