@@ -7,7 +7,7 @@ pub(crate) mod compile;
 mod finding;
 mod json;
 mod locate;
-mod memory;
+pub mod memory;
 mod placement;
 
 use crate::config::{self, Config};

@@ -28,6 +28,7 @@ mod scenarios;
 mod shell;
 mod strain;
 mod stress;
+mod trees;
 mod watchdog;
 
 use crate::project::Project;
@@ -111,6 +112,7 @@ fn trials(project: &Project, full: bool) -> Vec<Trial> {
         .chain(port::ALL)
         .chain(fixed::VIRT)
         .chain(newest::ALL)
+        .chain(trees::ALL)
         .chain([&errors::SCENARIO, &refusals::ALWAYS_A_HOST]);
     let mut trials = Vec::new();
     for (index, scenario) in scenarios.enumerate() {
@@ -131,6 +133,7 @@ fn trials(project: &Project, full: bool) -> Vec<Trial> {
         (stress::LONG, long),
         (strain::LONG, long),
         (newest::LONG, long),
+        (trees::LONG, if full { max } else { &[] }),
         (newest::LONG_ON_MAX, if full { max } else { &[] }),
     ];
     for (scenarios, boards) in of_two {
