@@ -183,10 +183,14 @@ impl<'a> Outline<'a> {
     }
 
     /// The power manager of Broadcom's BCM2835 family, which resets a board without PSCI and powers it off:
-    /// a device on one of the buses at the root.
+    /// a device on one of the buses at the root. All boards of the family name it at the root (Linux's
+    /// `arm/bcm/bcm2835.yaml`), so no other is searched.
     #[must_use]
     pub fn power_manager(&self) -> Option<Range<Hpa>> {
         let root = self.blob.root();
+        if !Strings::new(root.property("compatible")?).any(|name| name.starts_with("brcm,")) {
+            return None;
+        }
         root.children().find_map(|bus| {
             let is_manager = |node: &BlobNode<'_>| {
                 node.property("compatible")
