@@ -211,9 +211,9 @@ fn cpus(node: Node<'_, '_>, primary: bool, errors: &mut Errors) -> Vec<u32> {
     if !texts.is_empty() && texts.iter().all(|text| printable(text.as_bytes())) {
         let words = texts.iter().flat_map(|text| text.split([' ', ','])).filter(|word| !word.is_empty());
         let words: Vec<&str> = words.collect();
-        let are_numbers = words.iter().all(|word| {
-            let hex = word.strip_prefix("0x").map(|digits| u32::from_str_radix(digits, 16).is_ok());
-            hex.unwrap_or_else(|| word.parse::<u32>().is_ok())
+        let are_numbers = words.iter().all(|word| match word.strip_prefix("0x") {
+            Some(digits) => !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_hexdigit()),
+            None => word.bytes().all(|byte| byte.is_ascii_digit()),
         });
         let problem = bad(node, "cpus", "cpus takes numbers in angle brackets, not a string");
         errors.push(if are_numbers && !words.is_empty() {
