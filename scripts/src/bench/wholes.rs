@@ -65,7 +65,8 @@ pub fn boot(bench: &Bench<'_>, partitions: u16, cpus: u16, mib: u64, image: &[u8
     let nodes: Vec<_> = (0..partitions).map(node).collect();
     let memory = 512 + u32::try_from(mib)? * u32::from(partitions);
     let said = bench.partitions(partitions * cpus, memory, &nodes.join("\n"), &[("stamp", image)], &[])?;
-    let entries = captures(&said, r"(?m)^(?:\[p\d+\] )?([0-9a-f]{16})\s*$", 16)?;
+    // A line may begin behind the unfinished one of another partition, which is erased.
+    let entries = captures(&said, r"(?m)(?:^|\x1b\[K)(?:\[p\d+\] )?([0-9a-f]{16})\s*$", 16)?;
     ensure!(
         entries.len() == usize::from(partitions),
         "{} of {partitions} partitions told when they started:\n{said}",
