@@ -7,7 +7,7 @@ use bulkhead_plan::bundle::{Bundle, software_crc32};
 use bulkhead_plan::plan_board;
 use bulkhead_plan::tree::{NodeId, Tree};
 use proptest::prelude::*;
-use support::{assert_disjoint, board, image, linux_image, overlay, pack, small_bundle, taken};
+use support::{assert_disjoint, board, edited_board, image, linux_image, overlay, pack, small_bundle, taken};
 
 #[derive(Clone, Debug)]
 struct Wish {
@@ -207,7 +207,8 @@ fn what_is_legal_but_odd_is_warned_of() {
     let source = "/dts-v1/; /plugin/; &{/} { partitions { compatible = \"bulkhead,partitions\"; \
         #address-cells = <2>; #size-cells = <2>; a { compatible = \"bulkhead,partition\"; cpus = <3>; \
         memory = <0x0 0x40001000 0x0 0x8000000>; kernel = \"ticker\"; console = \"none\"; }; }; };";
-    let (board, file) = (board(3), small_bundle(overlay(source)));
+    let silent = [("stdout-path = ", "no-path = "), ("serial0 = ", "port = ")];
+    let (board, file) = (edited_board(&silent), small_bundle(overlay(source)));
     let bundle = Bundle::parse(&file, software_crc32).unwrap();
     let planned = plan_board(&board, &bundle, taken()).unwrap_or_else(|errors| panic!("{errors}"));
     let warnings: Vec<String> = planned.plan.warnings.iter().map(ToString::to_string).collect();

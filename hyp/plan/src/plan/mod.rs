@@ -190,7 +190,7 @@ impl Plan {
         let (cpus, idle_cpus) = cpus::assign(inputs.board, &specs, &mut errors);
         let reserved = reserved::Reserved::new(inputs, &specs);
         let (memory, mut free) = memory::assign(inputs, &specs, &reserved, &mut errors);
-        let mut warnings = Vec::new();
+        let mut warnings: Vec<Problem> = odd::board(inputs.board).into_iter().collect();
         watchdog::check(inputs, parent, &policy, &mut errors);
         let devices = devices::assign(inputs, &specs, &cpus, &memory, &policy, &mut errors, &mut warnings);
         devices::check_reach(inputs.tree, &specs, &memory, &devices.owned, &mut errors, &mut warnings);

@@ -5,9 +5,18 @@ use alloc::format;
 use alloc::vec::Vec;
 
 use super::Device;
+use crate::board::Board;
 use crate::error::Problem;
 use crate::partition::Spec;
 use crate::tree::{Node, Tree};
+
+/// Of the board: that nobody will see what the hypervisor prints.
+pub(super) fn board(board: &Board) -> Option<Problem> {
+    let rule = "the board's tree names no console that the hypervisor can drive, so it prints nothing, and partitions \
+                with a virtual UART are neither seen nor heard";
+    let advice = "Have the firmware's tree name a PL011 or a BCM2835 mini UART in stdout-path, or by the alias serial0";
+    board.console.is_none().then(|| Problem::new("/chosen", rule).property("stdout-path").advice(advice))
+}
 
 /// What can be seen in the configuration alone.
 pub(super) fn partition(spec: &Spec<'_>) -> Vec<Problem> {
