@@ -52,6 +52,10 @@ pub struct ImageReference {
     pub image: String,
 }
 
+/// Source is wanted, so that what is said of it has a place.
+const COMPILED: &str =
+    "overlays are taken in source form: dtc -I dtb -O dts FILE.dtbo -o FILE.dtso turns this one into it";
+
 impl Config {
     /// Looks at what `path` is: a folder with overlays, one overlay, or a bundle.
     ///
@@ -62,6 +66,9 @@ impl Config {
         let about = fs::metadata(path).with_context(|| format!("there is no configuration {shown}"))?;
         if about.is_dir() {
             let files = files_with_extension(path, "dtso")?;
+            if let Some(compiled) = files_with_extension(path, "dtbo")?.first() {
+                bail!("{}: {COMPILED}", compiled.display());
+            }
             ensure!(
                 !files.is_empty(),
                 "{shown} has no overlay: a configuration is a folder with *.dtso files"
@@ -73,6 +80,7 @@ impl Config {
                 path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
             return Ok(Self::Overlays { folder: folder.to_path_buf(), files: vec![path.to_path_buf()] });
         }
+        ensure!(path.extension().is_none_or(|extension| extension != "dtbo"), "{shown}: {COMPILED}");
         let mut magic = [0; 4];
         let read = File::open(path).and_then(|mut file| file.read_exact(&mut magic));
         ensure!(
@@ -270,6 +278,11 @@ mod tests {
         assert!(Config::open(&path("c.itb")).unwrap_err().to_string().contains("nor a packed bundle"));
         fs::write(path("c.itb"), TREE_MAGIC).unwrap();
         assert_eq!(Config::open(&path("c.itb")).unwrap(), Config::Bundle(path("c.itb")));
+        fs::write(path("d.dtbo"), TREE_MAGIC).unwrap();
+        for config in [path("d.dtbo"), folder.path().to_path_buf()] {
+            let error = Config::open(&config).unwrap_err().to_string();
+            assert!(error.contains("d.dtbo: overlays are taken in source form"), "{error}");
+        }
         fs::write(path("t.play"), "").unwrap();
         assert!(Config::open(&path("a.dtso")).unwrap().session().is_err());
     }

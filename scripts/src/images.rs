@@ -62,7 +62,11 @@ fn fetched(project: &Project) -> Vec<String> {
     let files = project.guest_software().into_iter().flat_map(fs::read_dir).flatten();
     let files = files.filter_map(Result::ok).filter(|entry| entry.path().is_file());
     let mut names: Vec<_> = files.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
-    names.retain(|name| name != VERSIONS && !name.starts_with('.') && !name.ends_with(".dtb"));
+    // Our own guests are built into the same folder.
+    let own = build::guest_names(project);
+    names.retain(|name| {
+        name != VERSIONS && !name.starts_with('.') && !name.ends_with(".dtb") && !own.contains(name)
+    });
     names.sort();
     names.dedup();
     names

@@ -4,7 +4,7 @@
 mod syntax;
 
 use super::finding::{self, Finding, Mark};
-use crate::dts::{FileId, Kind, Place, Sources, tokens};
+use crate::dts::{FileId, Kind, Place, Sources, Token, tokens};
 use regex::{Captures, Regex};
 use std::ops::Range;
 use std::path::Path;
@@ -81,6 +81,9 @@ fn located(sources: &mut Sources, captures: &Captures<'_>) -> Finding {
         };
     }
     let finding = Finding::error("this is not device-tree source").mark(Mark::primary(place, ""));
+    if is_preprocessors(source, start) {
+        return finding.note(PREPROCESS);
+    }
     match cause(source, start) {
         Cause::Unknown => finding,
         Cause::Advice(advice) => finding.note(format!("help: {advice}")),
@@ -89,6 +92,33 @@ fn located(sources: &mut Sources, captures: &Captures<'_>) -> Finding {
             .note(format!("help: {advice}")),
         Cause::At(span, text) => finding.mark(Mark::secondary(Place { file, span }, text)),
     }
+}
+
+const PREPROCESS: &str = "help: The C preprocessor is not run. Write values in place of macros, or run it yourself, as \
+    Linux does: cpp -nostdinc -undef -D__DTS__ -x assembler-with-cpp -I INCLUDES FILE";
+
+/// Whether the line at a byte is a directive of the C preprocessor.
+fn is_preprocessors(text: &str, at: usize) -> bool {
+    let start = text.get(..at).and_then(|before| before.rfind('\n')).map_or(0, |end| end + 1);
+    let line = text.get(start..).and_then(|rest| rest.lines().next()).unwrap_or("").trim_start();
+    let word = line.strip_prefix('#').map(|rest| rest.trim_start());
+    let directives =
+        ["include", "define", "undef", "if", "ifdef", "ifndef", "elif", "else", "endif", "error"];
+    word.is_some_and(|word| {
+        directives.contains(&word.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or(""))
+    })
+}
+
+/// A warning for each deletion, which dtc carries out on what the overlay itself has and hands on to nobody.
+pub fn deletions(sources: &Sources, file: FileId) -> Vec<Finding> {
+    let tokens = tokens(&sources.file(file).text);
+    let deletes = |kind: &Kind| matches!(kind, Kind::Directive("delete-node" | "delete-property"));
+    let warn = |token: &Token| {
+        Finding::warning("an overlay deletes nothing of the board's: this has no effect on the board's tree")
+            .mark(Mark::primary(Place { file, span: token.span.clone() }, ""))
+            .note("help: A device that nobody is to have gets status = \"disabled\".")
+    };
+    tokens.iter().filter(|token| deletes(&token.kind)).map(warn).collect()
 }
 
 /// `FATAL ERROR: Couldn't open "FILE": ...` and the like: the place is where the file is named.
@@ -129,6 +159,34 @@ mod tests {
         let mut findings = findings(&mut sources, file, complaints);
         assert_eq!(findings.len(), 1, "{findings:?}");
         (sources, findings.remove(0))
+    }
+
+    #[test]
+    fn directives_of_the_preprocessor_are_explained() {
+        for (line, expected) in [
+            ("#include <dt-bindings/x.h>", true),
+            ("# define A 1", true),
+            ("\t#ifdef A", true),
+            ("#address-cells = <1>;", false),
+            ("#interrupt-cells = <1>;", false),
+        ] {
+            let text = format!("/dts-v1/;\n{line}\n");
+            assert_eq!(is_preprocessors(&text, text.find('#').unwrap()), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn deletions_are_warned_of_where_they_stand() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.dtso");
+        let text = "/dts-v1/; /plugin/; &{/} { /delete-node/ rtc; a { /delete-property/ b; }; };";
+        std::fs::write(&path, text).unwrap();
+        let mut sources = Sources::default();
+        let file = sources.read(&path).unwrap();
+        let found = deletions(&sources, file);
+        assert_eq!(found.len(), 2);
+        assert!(found.iter().all(|finding| !finding.is_error()));
+        assert_eq!(found[0].marks[0].place.span.start, text.find("/delete-node/").unwrap());
     }
 
     #[test]

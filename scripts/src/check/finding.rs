@@ -54,6 +54,11 @@ impl Finding {
         Self { severity: Severity::Error, message: message.into(), marks, notes, problem: None }
     }
 
+    /// A warning.
+    pub fn warning(message: impl Into<String>) -> Self {
+        Self { severity: Severity::Warning, ..Self::error(message) }
+    }
+
     /// What the planner says, at `marks`.
     #[must_use]
     pub fn of(problem: &Problem, marks: Vec<Mark>, severity: Severity) -> Self {

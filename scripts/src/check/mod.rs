@@ -209,6 +209,11 @@ pub fn examine(project: &Project, config: &Path, board: &qemu::Options) -> Resul
         why: format!("{error:#}"),
     });
     examined.plan(project, &overlays, &missing.collect::<Vec<_>>());
+    for path in files {
+        if let Some(file) = examined.sources.read(path) {
+            examined.findings.extend(compile::deletions(&examined.sources, file));
+        }
+    }
     Ok(examined)
 }
 
