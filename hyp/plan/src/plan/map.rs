@@ -27,6 +27,8 @@ const DISTRIBUTOR_SIZE_V2: u64 = 0x1000;
 const DISTRIBUTOR_SIZE_V3: u64 = 0x1_0000;
 /// GICC of version 2 ends with GICC_DIR at 0x1000 (IHI 0048B, "CPU interface register map").
 const CPU_INTERFACE_SIZE: u64 = 0x2000;
+/// What QEMU's virt board describes for each of the two, registers or not: some guests take no less.
+const REGION_SIZE_V2: u64 = 0x1_0000;
 /// RD_base and SGI_base, 64 KiB each (IHI 0069, "The GIC Redistributor register map").
 const REDISTRIBUTOR_SIZE: u64 = 0x2_0000;
 const UART_SIZE: u64 = 0x1000;
@@ -76,6 +78,13 @@ impl GuestGic {
     pub fn registers(&self, vcpus: usize) -> Vec<(Range<Ipa>, &'static str)> {
         let frames = (vcpus as u64).saturating_mul(REDISTRIBUTOR_SIZE);
         let parts = match *self {
+            Self::V2 {
+                distributor: distributor @ DISTRIBUTOR,
+                cpu_interface: cpu_interface @ CPU_INTERFACE,
+            } => [
+                (distributor, REGION_SIZE_V2, "the GIC's distributor"),
+                (cpu_interface, REGION_SIZE_V2, "the GIC's CPU interface"),
+            ],
             Self::V2 { distributor, cpu_interface } => [
                 (distributor, DISTRIBUTOR_SIZE_V2, "the GIC's distributor"),
                 (cpu_interface, CPU_INTERFACE_SIZE, "the GIC's CPU interface"),
