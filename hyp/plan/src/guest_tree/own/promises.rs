@@ -4,16 +4,20 @@
 
 use alloc::format;
 use alloc::string::String;
+use alloc::vec;
 use alloc::vec::Vec;
 
-use bulkhead_types::{Hpa, Range, VcpuId};
+use bulkhead_types::{Hpa, IntId, Range, VcpuId};
 
 use crate::early::conduit;
 use crate::error::{Problem, listed};
 use crate::guest_tree::Guest;
-use crate::interrupts::{GIC_V3, interrupts, is_gic};
-use crate::plan::{GuestGic, Memory};
+use crate::interrupts::{GIC_V3, interrupts, is_gic, understood_interrupts};
+use crate::plan::{Device, GuestGic, Memory};
 use crate::tree::{Node, Tree};
+
+/// The INTID of shared peripheral interrupt 0 (IHI 0048B, 2.2.1).
+const FIRST_SHARED: u32 = 32;
 
 /// Checks all of the tree. Warnings are about devices: their drivers fail, and the guest may live on.
 ///
@@ -25,7 +29,7 @@ pub(super) fn check(
     warnings: &mut Vec<Problem>,
 ) -> Result<(), Problem> {
     memory(guest, tree)?;
-    cpus(guest, tree)?;
+    warnings.extend(cpus(guest, tree)?);
     gic(guest, tree)?;
     timer(guest, tree)?;
     warnings.extend(psci(tree));
@@ -60,9 +64,11 @@ fn in_memory(guest: &Guest<'_, '_>, range: &Range<Hpa>) -> u64 {
     guest.memory.iter().map(overlap).fold(0, u64::saturating_add)
 }
 
-/// A vCPU's MPIDR_EL1 has its number in the partition, whatever the number of the CPU that it runs on.
-fn cpus(guest: &Guest<'_, '_>, tree: &Tree<'_>) -> Result<(), Problem> {
+/// A vCPU's MPIDR_EL1 has its number in the partition, whatever the number of the CPU that it runs on. A vCPU that the tree
+/// does not have stays off: a warning.
+fn cpus(guest: &Guest<'_, '_>, tree: &Tree<'_>) -> Result<Option<Problem>, Problem> {
     let own: Vec<u64> = (0..).map(VcpuId).zip(guest.cpus).map(|(vcpu, _)| vcpu.mpidr().affinity()).collect();
+    let mut described = Vec::with_capacity(own.len());
     for node in tree.root().child("cpus").iter().flat_map(Node::children) {
         if node.string("device_type") != Some("cpu") || !may_run(node) {
             continue;
@@ -76,6 +82,7 @@ fn cpus(guest: &Guest<'_, '_>, tree: &Tree<'_>) -> Result<(), Problem> {
             )
             .advice(format!("Its vCPUs are {}, whichever CPUs they run on", listed(&own))));
         }
+        described.push(affinity);
         // The first one runs already.
         let method = node.string("enable-method");
         if affinity != own.first().copied().unwrap_or(0)
@@ -85,7 +92,16 @@ fn cpus(guest: &Guest<'_, '_>, tree: &Tree<'_>) -> Result<(), Problem> {
                 .advice("vCPUs are started by PSCI: enable-method = \"psci\""));
         }
     }
-    Ok(())
+    let missing: Vec<String> =
+        own.iter().filter(|own| !described.contains(own)).map(|own| format!("{own:#x}")).collect();
+    // A guest without a node of its CPUs has other ways to know them.
+    Ok((!missing.is_empty() && !described.is_empty()).then(|| {
+        Problem::new(
+            "/cpus",
+            format!("the tree does not describe vCPU {}, which stays off", listed(&missing)),
+        )
+        .advice("Add a node with this reg, or give the partition fewer cpus")
+    }))
 }
 
 fn may_run(node: Node<'_, '_>) -> bool {
@@ -112,6 +128,13 @@ fn gic(guest: &Guest<'_, '_>, tree: &Tree<'_>) -> Result<(), Problem> {
             return Err(
                 problem(node, "an interrupt controller elsewhere than the partition's").advice(advice)
             );
+        }
+        // Each vCPU looks for a redistributor of its own there.
+        let frames = |ranges: &[u64]| ranges.get(1).copied().unwrap_or(0);
+        let found: Vec<u64> = registers.iter().map(Range::size).collect();
+        let needed: Vec<u64> = own.iter().map(|(range, _)| range.size()).collect();
+        if is_v3 && frames(&found) < frames(&needed) {
+            return Err(problem(node, "redistributors for fewer CPUs than the partition has").advice(advice));
         }
     }
     Ok(())
@@ -179,6 +202,7 @@ fn devices(guest: &Guest<'_, '_>, tree: &Tree<'_>, warnings: &mut Vec<Problem>) 
     for node in described {
         // What has no address for a CPU, as a device on I2C, cannot be checked.
         let Ok(registers) = node.registers() else { continue };
+        warnings.extend(registers.first().and_then(|range| foreign_interrupt(guest, node, range.start())));
         if let Some(range) = registers.first().filter(|range| !range.is_empty() && !has(range)) {
             warnings.push(
                 problem(node, &format!("registers that the partition does not have ({range})"))
@@ -186,6 +210,28 @@ fn devices(guest: &Guest<'_, '_>, tree: &Tree<'_>, warnings: &mut Vec<Problem>) 
             );
         }
     }
+}
+
+/// A shared interrupt of the device at `start` that the partition's device there does not have.
+fn foreign_interrupt(guest: &Guest<'_, '_>, node: Node<'_, '_>, start: Hpa) -> Option<Problem> {
+    let of_uart = guest.uart.filter(|uart| uart.base.0 == start.0).map(|uart| vec![uart.interrupt]);
+    // Pages are given, so several devices may have this one.
+    let of_devices = || {
+        let here = |device: &&Device| device.registers.iter().any(|own| own.contains(start));
+        guest.devices.iter().any(|device| here(&device)).then(|| {
+            let here = guest.devices.iter().filter(here);
+            here.flat_map(|device| &device.interrupts).map(|(id, _)| *id).collect()
+        })
+    };
+    let own: Vec<IntId> = of_uart.or_else(of_devices)?;
+    let found = understood_interrupts(node).into_iter().map(|(id, _)| id);
+    let wrong = found.filter(|id| id.get() >= FIRST_SHARED).find(|id| !own.contains(id))?;
+    let number = |id: IntId| id.get().saturating_sub(FIRST_SHARED);
+    let own: Vec<u32> = own.into_iter().map(number).collect();
+    Some(
+        problem(node, &format!("the shared interrupt {}, which the device does not have", number(wrong)))
+            .advice(format!("Its shared interrupts are {}", listed(&own))),
+    )
 }
 
 /// Whether the CPUs see the node's addresses: every bus above passes them on (Devicetree Specification, 2.3.8).
