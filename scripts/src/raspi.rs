@@ -3,7 +3,7 @@
 //! and the console is the port that the tree names.
 
 use crate::project::Project;
-use crate::qemu::{self, Options};
+use crate::qemu::{self, BoardMemory, Options};
 use anyhow::{Context, Result, ensure};
 use bulkhead_plan::early::{ConsoleKind, Outline};
 use std::fs;
@@ -17,6 +17,27 @@ pub const TREE: &str = "bcm2711-rpi-4-b.dtb";
 const CPU: &str = "cortex-a72";
 const CPUS: u16 = 4;
 const MEMORY: u32 = 2048;
+
+/// MiB and first address of each bank of memory that the firmware describes on boards of 1, 2, 4 and 8 GiB: the VideoCore
+/// has the end of the first gigabyte, and devices that of the fourth.
+const BANKS: [(u32, &[(u32, u64)]); 4] = [
+    (1024, &[(948, 0)]),
+    (2048, &[(948, 0), (1024, 0x4000_0000)]),
+    (4096, &[(948, 0), (3008, 0x4000_0000)]),
+    (8192, &[(948, 0), (3008, 0x4000_0000), (4096, 0x1_0000_0000)]),
+];
+
+/// The memory of a board with so many MiB, as its firmware describes it.
+///
+/// # Errors
+/// For sizes that no Raspberry Pi 4 has.
+pub fn memory(wanted: &BoardMemory) -> Result<BoardMemory> {
+    let BoardMemory::Size(mib) = wanted else { return Ok(wanted.clone()) };
+    let found = BANKS.iter().find(|(size, _)| size == mib);
+    let (_, banks) = found
+        .with_context(|| format!("--memory {mib}: a Raspberry Pi 4 has 1024, 2048, 4096 or 8192 MiB"))?;
+    Ok(BoardMemory::Banks(banks.to_vec()))
+}
 
 /// The tree that the board boots with: the user's, or the one that `scripts/setup` fetched.
 ///
@@ -117,6 +138,16 @@ mod tests {
         arguments(&mut command, &Project::find()?, &options)?;
         let words: Vec<_> = command.get_args().map(|word| word.to_string_lossy()).collect();
         Ok(words.join(" "))
+    }
+
+    #[test]
+    fn memory_is_in_banks_that_touch_no_device() {
+        let Ok(BoardMemory::Banks(banks)) = memory(&BoardMemory::Size(8192)) else { panic!("no banks") };
+        let last = banks[1].1 + (u64::from(banks[1].0) << 20);
+        assert_eq!((banks.len(), last), (3, 0xfc00_0000));
+        assert!(
+            memory(&BoardMemory::Size(960)).unwrap_err().to_string().contains("1024, 2048, 4096 or 8192")
+        );
     }
 
     #[test]

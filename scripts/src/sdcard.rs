@@ -7,7 +7,7 @@ mod image;
 
 use crate::config::Config;
 use crate::project::Project;
-use crate::qemu::{self, BoardName};
+use crate::qemu::{self, BoardMemory, BoardName};
 use crate::{build, check};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
@@ -36,7 +36,10 @@ pub struct Options {
     /// The board's device tree [default: scripts/setup's]
     #[arg(long, value_name = "FILE")]
     pub dtb: Option<PathBuf>,
-    /// Write it whatever the check for QEMU's Pi says: one's own may have more memory
+    /// The board's memory, which the configuration is checked for
+    #[arg(long, value_name = "MIB", default_value_t = 1024)]
+    pub memory: u32,
+    /// Write it whatever the check says
     #[arg(long)]
     pub unchecked: bool,
 }
@@ -58,8 +61,12 @@ pub fn sdcard(project: &Project, options: &Options) -> Result<()> {
 pub fn make(project: &Project, options: &Options) -> Result<Files> {
     let config = Config::open(&options.config)?;
     if !options.unchecked {
-        let board =
-            qemu::Options { board: BoardName::Raspi4b, dtb: options.dtb.clone(), ..qemu::Options::default() };
+        let board = qemu::Options {
+            board: BoardName::Raspi4b,
+            dtb: options.dtb.clone(),
+            memory: Some(BoardMemory::Size(options.memory)),
+            ..qemu::Options::default()
+        };
         check::insist(project, &options.config, &board)?;
     }
     let hypervisor = build::hypervisor(project, false)?;
@@ -124,7 +131,8 @@ fn write_folder(folder: &Path, files: &Files) -> Result<()> {
 fn report(options: &Options, files: &Files) {
     let place = options.output.as_ref().or(options.to.as_ref());
     let place = place.map(|path| path.display().to_string()).unwrap_or_default();
-    println!("{place}:");
+    let checked = if options.unchecked { "not checked" } else { "checked" };
+    println!("{place}, {checked} for a board with {} MiB (--memory):", options.memory);
     for (name, bytes) in files {
         println!("  {:>9} {name}", bytes.len());
     }

@@ -4,6 +4,7 @@
 use super::memory;
 use crate::project::{Project, write_whole};
 use crate::qemu::{self, BoardName};
+use crate::raspi;
 use anyhow::{Context, Result, ensure};
 use std::collections::hash_map::DefaultHasher;
 use std::env;
@@ -36,6 +37,11 @@ pub fn tree(project: &Project, options: &qemu::Options) -> Result<BoardTree> {
             None => blob,
         };
         return Ok(BoardTree { name: file.display().to_string(), blob, grows: false });
+    }
+    if let (Some(memory), BoardName::Raspi4b) = (&options.memory, options.board) {
+        let board = tree(project, &qemu::Options { memory: None, ..options.clone() })?;
+        let blob = memory::supply(&board.blob, &raspi::memory(memory)?)?;
+        return Ok(BoardTree { blob, ..board });
     }
     let (name, grows) = match options.board {
         BoardName::QemuVirt => ("qemu-virt", true),

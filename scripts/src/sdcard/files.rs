@@ -29,6 +29,12 @@ pub const OURS: &str = "# Written by `bulkhead sdcard`.";
 /// What the Pi 4's boot ROM looks for; it has the first stage in its own flash memory.
 pub const FIRMWARE: &[&str] = &["start4.elf", "fixup4.dat"];
 
+/// Other models with the same system on a chip, which `[pi4]` matches as well, and their trees.
+const OTHER_MODELS: &[(&str, &str)] = &[("pi400", "bcm2711-rpi-400.dtb"), ("cm4", "bcm2711-rpi-cm4-io.dtb")];
+
+/// Where `scripts/setup` has the trees of Debian's newest kernel from this maker.
+const TREES: &str = "dtbs/broadcom";
+
 /// Under which terms the firmware may be passed on.
 const LICENCE: &str = "LICENCE.raspi-firmware";
 
@@ -57,8 +63,17 @@ pub fn collect(project: &Project, config: &Config, hypervisor: &Path, options: &
     files.insert(KERNEL.into(), load(hypervisor)?);
     files.insert(BUNDLE.into(), bundle);
     files.insert(raspi::TREE.into(), load(&tree)?);
-    files.insert(CONFIG.into(), config_txt(&overlays).into_bytes());
     let folders = project.guest_software();
+    let mut models = Vec::new();
+    // A tree of the user's is for the user's board.
+    for (model, name) in OTHER_MODELS.iter().filter(|_| options.dtb.is_none()) {
+        let tree = folders.iter().map(|place| place.join(TREES).join(name)).find(|file| file.is_file());
+        if let Some(tree) = tree {
+            files.insert((*name).into(), load(&tree)?);
+            models.push((*model, *name));
+        }
+    }
+    files.insert(CONFIG.into(), config_txt(&overlays, &models).into_bytes());
     let folder = folders.iter().map(|place| place.join("raspi-firmware")).find(|place| place.is_dir());
     if let Some(folder) = folder {
         for name in FIRMWARE.iter().chain(&[LICENCE]) {
@@ -80,7 +95,7 @@ fn load(path: &Path) -> Result<Vec<u8>> {
 const BUNDLE_ADDRESS: u64 = 0x0800_0000;
 
 /// The firmware's settings, each with its reason.
-fn config_txt(overlays: &[String]) -> String {
+fn config_txt(overlays: &[String], models: &[(&str, &str)]) -> String {
     let mut text = format!(
         "{OURS} Lines are explained in docs/raspberry-pi.md.\n\
          \n\
@@ -111,6 +126,12 @@ fn config_txt(overlays: &[String]) -> String {
             let _ = writeln!(text, "dtoverlay={name}");
         }
     }
+    for (model, tree) in models {
+        let _ = writeln!(
+            text,
+            "\n# A model with a tree of its own.\n[{model}]\n# Instead of the one above.\ndevice_tree={tree}"
+        );
+    }
     text
 }
 
@@ -120,7 +141,7 @@ mod tests {
 
     #[test]
     fn every_setting_has_its_reason() {
-        let text = config_txt(&["demo".into()]);
+        let text = config_txt(&["demo".into()], &[("cm4", "cm4.dtb")]);
         let lines: Vec<&str> = text.lines().collect();
         for (before, line) in lines.iter().zip(&lines[1..]) {
             let setting = !line.is_empty() && !line.starts_with('#');
@@ -128,6 +149,8 @@ mod tests {
             // The firmware reads no more of a line than this.
             assert!(line.len() <= 98, "{line}");
         }
-        assert!(text.starts_with(OURS) && text.ends_with("dtoverlay=demo\n"));
+        assert!(text.starts_with(OURS) && text.contains("dtoverlay=demo\n"));
+        // What all models share stands before what one has alone.
+        assert!(text.ends_with("[cm4]\n# Instead of the one above.\ndevice_tree=cm4.dtb\n"), "{text}");
     }
 }

@@ -266,6 +266,14 @@ fn refused_card(lab: &Lab, options: &sdcard::Options) -> Result<()> {
     let options = sdcard::Options { config, output: Some(image.clone()), ..options.clone() };
     let error = sdcard::make(lab.project(), &options).err().context("a card for a CPU that a Pi has not")?;
     ensure!(format!("{error:#}").contains("raspi4b: 1 error") && !image.exists(), "{error:#}");
+    let large = Partition { memory: 1500, ..Partition::ticker(1) };
+    lab.file("refused/refused.dtso", overlay(&[large]).as_bytes())?;
+    let error = sdcard::make(lab.project(), &options)
+        .err()
+        .context("a card for memory that a Pi of 1 GiB has not")?;
+    ensure!(format!("{error:#}").contains("raspi4b: 1 error") && !image.exists(), "{error:#}");
+    let enough = sdcard::Options { memory: 4096, ..options.clone() };
+    sdcard::make(lab.project(), &enough).context("a Pi of 4 GiB has that memory")?;
     sdcard::make(lab.project(), &sdcard::Options { unchecked: true, ..options }).map(drop)
 }
 
@@ -297,6 +305,7 @@ fn card(lab: &mut Lab, dtoverlay: bool) -> Result<()> {
         to: None,
         dtoverlay,
         dtb: None,
+        memory: 1024,
         unchecked: false,
     };
     refused_card(lab, &options)?;
