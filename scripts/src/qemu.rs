@@ -163,6 +163,20 @@ pub fn command(project: &Project, options: &Options, image: &Path, bundle: Optio
     Ok(command)
 }
 
+/// The command line by which the virt board starts `firmware` in flash memory, at EL2, with `disk` on virtio.
+///
+/// # Errors
+/// As for [`command`].
+pub fn from_firmware(options: &Options, firmware: &Path, disk: &Path) -> Result<Command> {
+    let mut command = bare();
+    virt(&mut command, options)?;
+    let disk = disk.display().to_string().replace(',', ",,");
+    command.arg("-bios").arg(firmware);
+    command.args(["-drive", &format!("if=none,id=disk,format=raw,file={disk}")]);
+    command.args(["-device", "virtio-blk-device,drive=disk"]);
+    Ok(command)
+}
+
 /// QEMU with its console on our pipes, and no board yet.
 pub fn bare() -> Command {
     let mut command = Command::new(PROGRAM);

@@ -16,7 +16,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 pub use files::{BUNDLE, KERNEL};
-pub use image::read;
+pub use image::{read, write};
 
 /// What `sdcard` is told.
 #[derive(Clone, Debug, Args)]

@@ -18,6 +18,7 @@ mod examples;
 mod fixed;
 mod lab;
 mod life;
+mod loader;
 mod lone;
 mod newest;
 mod panics;
@@ -113,6 +114,7 @@ fn trials(project: &Project, full: bool) -> Vec<Trial> {
         .chain(fixed::VIRT)
         .chain(newest::ALL)
         .chain(trees::ALL)
+        .chain(loader::ALL)
         .chain([&errors::SCENARIO, &refusals::ALWAYS_A_HOST]);
     let mut trials = Vec::new();
     for (index, scenario) in scenarios.enumerate() {
