@@ -23,6 +23,7 @@ mod lone;
 mod newest;
 mod panics;
 mod port;
+mod primary;
 mod raspi;
 mod refusals;
 mod scenarios;
@@ -115,6 +116,7 @@ fn trials(project: &Project, full: bool) -> Vec<Trial> {
         .chain(newest::ALL)
         .chain(trees::ALL)
         .chain(loader::ALL)
+        .chain(primary::ALL)
         .chain([&errors::SCENARIO, &refusals::ALWAYS_A_HOST]);
     let mut trials = Vec::new();
     for (index, scenario) in scenarios.enumerate() {
