@@ -102,3 +102,15 @@ fn the_summary_lists_every_page_once() {
     there.sort();
     assert_eq!(listed, there, "left: SUMMARY.md, right: docs/");
 }
+
+/// Prose is wrapped; a row of a table has no other place to go on.
+#[test]
+fn lines_are_at_most_120_characters() {
+    let mut long = Vec::new();
+    for page in pages() {
+        let text = fs::read_to_string(&page).unwrap();
+        let too_long = prose(&text).filter(|(_, line)| line.chars().count() > 120 && !line.starts_with('|'));
+        long.extend(too_long.map(|(number, _)| format!("{}:{number}", page.display())));
+    }
+    assert!(long.is_empty(), "{}", long.join("\n"));
+}
