@@ -65,7 +65,6 @@ const NAMES: &[(&str, Layout)] = &[
     ("sound-dai", Specifiers("#sound-dai-cells")),
     ("syscon", First),
     ("thermal-sensors", Specifiers("#thermal-sensor-cells")),
-    ("timeouts", Phandles),
     ("trip", Phandles),
 ];
 
