@@ -74,7 +74,9 @@ impl GicV2 {
     /// must not find these, while whoever only wants a free one leaves them to the maintenance interrupt.
     #[inline]
     pub fn empty_and_ended_lists(&self) -> u32 {
-        self.ended_lists();
+        if self.relays {
+            self.ended_lists();
+        }
         self.empty_lists()
     }
 

@@ -59,8 +59,15 @@ pub fn take(psci: Option<Conduit>, plan: &Plan) -> Result<(Power, Option<BoardWa
         devices.any(|device| device.registers.iter().any(|pages| pages.overlaps(registers)))
     };
     let manager = manager.filter(|registers| !given(registers)).map(map).transpose()?;
-    if let Some(manager) = manager {
-        manager.stop_watchdog();
+    match manager {
+        Some(manager) => manager.stop_watchdog(),
+        // The plan has found one, in the tree with overlays.
+        None if plan.policy.watchdog.is_some() => {
+            return Err("the board's watchdog cannot be run: the tree that the firmware passes on has no power manager at a \
+                        bus of its root, or a partition has it; change that tree, for an overlay comes too late"
+                .into());
+        }
+        None => {}
     }
     let watchdog =
         manager.zip(plan.policy.watchdog).map(|(manager, seconds)| BoardWatchdog::new(manager, seconds));

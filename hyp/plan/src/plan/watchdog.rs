@@ -17,7 +17,11 @@ pub(super) fn check(inputs: &Inputs<'_, '_>, parent: Node<'_, '_>, policy: &Poli
     let Some(seconds) = policy.watchdog else { return };
     let problem =
         |rule: String| Problem::new(parent.path(), rule).property(WATCHDOG).value(format!("<{seconds}>"));
-    if !inputs.tree.nodes().any(|node| node.is_compatible(POWER_MANAGER) && node.is_available()) {
+    // Where boot looks for it, in the firmware's tree: `early::Outline::power_manager`.
+    let is_manager = |node: Node<'_, '_>| node.is_compatible(POWER_MANAGER) && node.is_available();
+    let root = inputs.tree.root();
+    let is_broadcoms = root.strings("compatible").any(|name| name.starts_with("brcm,"));
+    if !is_broadcoms || !root.children().any(|bus| bus.children().any(is_manager)) {
         let rule = format!("the board has no watchdog that Bulkhead can run, which is {POWER_MANAGER}");
         errors.push(problem(rule).advice("Leave the property out"));
     } else if !(1..=LONGEST).contains(&seconds) {
