@@ -282,9 +282,11 @@ fn merge<'a>(base: &mut Tree<'a>, target: NodeId, content: Node<'_, 'a>) -> bool
             base.set(target, property.name.clone(), property.value.clone());
         }
         for child in content.children() {
-            let of_partitions = of_partitions || is_partitions(Some(base.node(target)), child.name());
+            let found = base.child_or_new(target, child.data_name().clone());
+            let of_partitions =
+                of_partitions || is_partitions(Some(base.node(target)), base.node(found).name());
             changes_board |= !of_partitions;
-            pending.push((base.child_or_new(target, child.data_name().clone()), child, of_partitions));
+            pending.push((found, child, of_partitions));
         }
     }
     changes_board

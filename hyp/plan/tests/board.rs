@@ -417,6 +417,8 @@ fn no_console_is_guessed() {
 fn overlays_cannot_change_what_boot_has_used() {
     for (content, said) in [
         ("&{/chosen} { stdout-path = \"/soc/serial@9040000\"; };", "stdout-path"),
+        // Another driver, whatever the port.
+        ("&{/serial@9000000} { compatible = \"brcm,bcm2835-aux-uart\"; };", "the board's console"),
         ("&{/firmware/psci} { status = \"disabled\"; };", "PSCI"),
         ("&{/cpus/cpu@1} { status = \"fail\"; };", "changes the board's CPUs"),
         ("&{/cpus/cpu@1} { enable-method = \"spin-table\"; cpu-release-addr = <0 0x41000000>; };", "CPUs"),
@@ -446,7 +448,11 @@ fn a_bundle_knows_its_own_size() {
     for bytes in [&file[..], &longer, &file[..file.len() - 1], &file[..file.len() - 100]] {
         assert_eq!(bulkhead_plan::bundle::size(bytes), Some(file.len()));
     }
-    assert_eq!(bulkhead_plan::bundle::size(&file[..64]), None);
+    // A tree that is cut short itself has its header's word.
+    let tree = bulkhead_plan::tree::blob_size(&file);
+    assert!(tree.is_some_and(|size| size <= file.len()));
+    assert_eq!(bulkhead_plan::bundle::size(&file[..64]), tree);
+    assert_eq!(bulkhead_plan::bundle::size(&file[..4]), None);
     let error = Bundle::parse(&file[..file.len() - 1], software_crc32).unwrap_err().to_string();
     assert!(error.contains(&format!("{} bytes here", file.len() - 1)), "{error}");
 }

@@ -68,7 +68,7 @@ fn what_the_partition_does_not_have_is_named() {
         (&[("reg = <1>;", "reg = <1>; status = \"fail\";")], &["does not describe vCPU 0x1"]),
         (&[("arm,gic-v3", "arm,gic-400")], &["an interrupt controller of another version"]),
         (&[("0x80a0000", "0x80c0000")], &["an interrupt controller elsewhere"]),
-        (&[("0x0 0x40000>;", "0x0 0x20000>;")], &["redistributors for fewer CPUs"]),
+        (&[("0x0 0x40000>;", "0x0 0x20000>;")], &["redistributors for fewer CPUs than it describes"]),
         (&[("<1 11 4>", "<1 12 4>")], &["a timer with the private interrupt 12"]),
         (&[("\"arm,psci-1.0\", \"arm,psci-0.2\"", "\"arm,psci\"")], &["a PSCI before version 0.2"]),
         (

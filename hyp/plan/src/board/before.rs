@@ -9,10 +9,11 @@ use alloc::vec::Vec;
 use bulkhead_types::{Hpa, Mpidr, Range};
 
 use super::{Board, Conduit, Cpu, Start, read};
+use crate::early::ConsoleKind;
 use crate::error::{Errors, Problem};
 use crate::tree::Tree;
 
-type Port = (String, Range<Hpa>);
+type Port = (String, ConsoleKind, Range<Hpa>);
 
 /// The facts that boot has acted on by the time the overlays apply. What cannot be read is refused later.
 pub(crate) struct BeforeOverlays {
@@ -28,7 +29,7 @@ impl BeforeOverlays {
         let memory = read::memory(tree.root()).unwrap_or_default();
         let console = read::console(tree, &memory).ok().flatten();
         Self {
-            console: console.map(|console| (tree.node(console.node).path(), console.registers)),
+            console: console.map(|console| (tree.node(console.node).path(), console.kind, console.registers)),
             psci: read::psci(tree).ok().flatten(),
             cpus: read::cpus(tree.root()).ok().map(|cpus| list(&cpus)),
             reserved: read::reserved(tree).ok(),
@@ -46,11 +47,11 @@ impl BeforeOverlays {
                 "Boot reads this before overlays apply: change it in the tree that the firmware passes on",
             )
         };
-        let now = board.console.as_ref().map(|console| console.registers);
-        if self.console.as_ref().map(|(_, registers)| *registers) != now {
+        let now = board.console.as_ref().map(|console| (console.kind, console.registers));
+        if self.console.as_ref().map(|(_, kind, registers)| (*kind, *registers)) != now {
             let name = |port: Option<String>| port.unwrap_or_else(|| "none".into());
-            let before = name(self.console.as_ref().map(|(path, _)| path.clone()));
-            let now = name(now.map(|registers| format!("the port at {registers}")));
+            let before = name(self.console.as_ref().map(|(path, ..)| path.clone()));
+            let now = name(now.map(|(_, registers)| format!("the port at {registers}")));
             let rule = format!("an overlay changes the board's console from {before} to {now}");
             errors.push(late("/chosen", rule).property("stdout-path"));
         }

@@ -194,8 +194,12 @@ impl<'a> Bundle<'a> {
 /// The size that a FIT image gives itself: where its tree and the data of all its images end. `None` if it cannot be read.
 #[must_use]
 pub fn size(bytes: &[u8]) -> Option<usize> {
-    let tree = Tree::parse(bytes, BUNDLE).ok()?;
     let tree_size = blob_size(bytes)?;
+    // A tree that is cut short itself says no more.
+    if tree_size > bytes.len() {
+        return Some(tree_size);
+    }
+    let tree = Tree::parse(bytes, BUNDLE).ok()?;
     let ends = tree.by_path("/images")?.children().filter_map(|node| {
         let (start, size) = place_behind(node, tree_size).ok()?;
         start?.checked_add(size)

@@ -159,6 +159,10 @@ impl Planner<'_, '_, '_> {
             self.warnings.extend(ramdisk.as_ref().and_then(|(_, data)| linux.ramdisk(data)));
             self.warnings.extend(uart.as_ref().and_then(|_| linux.console()));
         }
+        // The ramdisk may lie anywhere.
+        if let Some(place) = spec.device_tree_address.and_then(|at| Range::<Ipa>::new(at, TREE_BLOCK)) {
+            room.keep_clear(place, TREE);
+        }
         let initrd = placed.as_ref().zip(ramdisk).and_then(|((_, kernel), (bytes, data))| {
             let at = errors.note(self.place_ramdisk(data.len() as u64, kernel, &mut room))?;
             Some((at, bytes))
@@ -316,6 +320,7 @@ impl Planner<'_, '_, '_> {
     /// and U-Boot looks for it, if that is free.
     fn place_tree(&self, size: u64, kernel: &Placed, room: &mut Room) -> Result<Range<Ipa>, Problem> {
         if let Some(address) = self.spec.device_tree_address {
+            room.release(TREE);
             return self.place_tree_at(address, size, room);
         }
         let start =
@@ -349,13 +354,18 @@ impl Planner<'_, '_, '_> {
         let place = Range::<Ipa>::new(address, size)
             .ok_or_else(|| wrong("a device tree there does not fit into the address space".into()))?;
         room.claim(place, "the device tree").map_err(|rule| {
-            wrong(rule).advice(
-                "Choose an address in the partition's memory beside kernel and ramdisk (show lists them)",
-            )
+            wrong(rule).advice("Choose an address in the partition's memory that the kernel leaves free")
         })?;
+        if room.access(address) != Some(Access::ALL) {
+            let rule = "a guest may write to its device tree, and this memory is read-only or no-execute";
+            return Err(wrong(rule.into()));
+        }
         Ok(place)
     }
 }
+
+/// What a place is kept clear for.
+const TREE: &str = "the device tree";
 
 /// Where to look for room for what goes with a kernel, best first.
 fn windows(kernel: &Placed, room: &Room) -> Vec<Range<Ipa>> {

@@ -65,6 +65,11 @@ impl Room {
         self.used.push((range, what.into()));
     }
 
+    /// Takes back what was kept clear for this.
+    pub(super) fn release(&mut self, what: &str) {
+        self.used.retain(|(_, kept)| kept != what);
+    }
+
     /// Where free memory may start: range by range, and behind what lies there.
     pub(super) fn starts(&self) -> impl Iterator<Item = Ipa> {
         let memory = self.memory.iter().map(|(range, _)| range.start());

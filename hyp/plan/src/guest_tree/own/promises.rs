@@ -68,11 +68,8 @@ fn in_memory(guest: &Guest<'_, '_>, range: &Range<Hpa>) -> u64 {
 /// does not have stays off: a warning.
 fn cpus(guest: &Guest<'_, '_>, tree: &Tree<'_>) -> Result<Option<Problem>, Problem> {
     let own: Vec<u64> = (0..).map(VcpuId).zip(guest.cpus).map(|(vcpu, _)| vcpu.mpidr().affinity()).collect();
-    let mut described = Vec::with_capacity(own.len());
-    for node in tree.root().child("cpus").iter().flat_map(Node::children) {
-        if node.string("device_type") != Some("cpu") || !may_run(node) {
-            continue;
-        }
+    let mut affinities = Vec::with_capacity(own.len());
+    for node in described(tree) {
         let Some((affinity, _)) = node.reg()?.first().copied() else { continue };
         if !own.contains(&affinity) {
             let own: Vec<String> = own.iter().map(|own| format!("{own:#x}")).collect();
@@ -82,7 +79,7 @@ fn cpus(guest: &Guest<'_, '_>, tree: &Tree<'_>) -> Result<Option<Problem>, Probl
             )
             .advice(format!("Its vCPUs are {}, whichever CPUs they run on", listed(&own))));
         }
-        described.push(affinity);
+        affinities.push(affinity);
         // The first one runs already.
         let method = node.string("enable-method");
         if affinity != own.first().copied().unwrap_or(0)
@@ -93,15 +90,21 @@ fn cpus(guest: &Guest<'_, '_>, tree: &Tree<'_>) -> Result<Option<Problem>, Probl
         }
     }
     let missing: Vec<String> =
-        own.iter().filter(|own| !described.contains(own)).map(|own| format!("{own:#x}")).collect();
+        own.iter().filter(|own| !affinities.contains(own)).map(|own| format!("{own:#x}")).collect();
     // A guest without a node of its CPUs has other ways to know them.
-    Ok((!missing.is_empty() && !described.is_empty()).then(|| {
+    Ok((!missing.is_empty() && !affinities.is_empty()).then(|| {
         Problem::new(
             "/cpus",
             format!("the tree does not describe vCPU {}, which stays off", listed(&missing)),
         )
         .advice("Add a node with this reg, or give the partition fewer cpus")
     }))
+}
+
+/// The nodes of CPUs that the guest will use.
+fn described<'t, 'a>(tree: &'t Tree<'a>) -> impl Iterator<Item = Node<'t, 'a>> {
+    let cpus = tree.root().child("cpus").into_iter().flat_map(|cpus| cpus.children());
+    cpus.filter(|node| node.string("device_type") == Some("cpu") && may_run(*node))
 }
 
 fn may_run(node: Node<'_, '_>) -> bool {
@@ -129,12 +132,12 @@ fn gic(guest: &Guest<'_, '_>, tree: &Tree<'_>) -> Result<(), Problem> {
                 problem(node, "an interrupt controller elsewhere than the partition's").advice(advice)
             );
         }
-        // Each vCPU looks for a redistributor of its own there.
-        let frames = |ranges: &[u64]| ranges.get(1).copied().unwrap_or(0);
-        let found: Vec<u64> = registers.iter().map(Range::size).collect();
-        let needed: Vec<u64> = own.iter().map(|(range, _)| range.size()).collect();
-        if is_v3 && frames(&found) < frames(&needed) {
-            return Err(problem(node, "redistributors for fewer CPUs than the partition has").advice(advice));
+        // Each CPU that the tree has looks for a redistributor of its own there.
+        let needed = guest.gic.registers(described(tree).count());
+        let needed = needed.get(1).map_or(0, |(range, _)| range.size());
+        let regions = registers.iter().skip(1).map(Range::size).fold(0, u64::saturating_add);
+        if is_v3 && regions < needed {
+            return Err(problem(node, "redistributors for fewer CPUs than it describes").advice(advice));
         }
     }
     Ok(())

@@ -297,11 +297,14 @@ fn not_there(tree: &Tree<'_>, spec: &Spec<'_>, name: &str) -> Problem {
 fn at_address(tree: &Tree<'_>, name: &str) -> Option<String> {
     // Unit addresses have no leading zeros, and lower case (Devicetree Specification, 2.2.1.1).
     fn unit(name: &str) -> Option<&str> {
-        name.rsplit('/').next()?.split_once('@').map(|(_, unit)| unit.trim_start_matches('0'))
+        let unit = name.rsplit('/').next()?.split_once('@').map(|(_, unit)| unit.trim_start_matches('0'))?;
+        (!unit.is_empty()).then_some(unit)
     }
     let address = unit(name)?;
-    let is_there =
-        |node: &Node<'_, '_>| unit(node.name()).is_some_and(|own| own.eq_ignore_ascii_case(address));
+    let is_there = |node: &Node<'_, '_>| {
+        let is_device = !matches!(node.string("device_type"), Some("memory" | "cpu"));
+        is_device && unit(node.name()).is_some_and(|own| own.eq_ignore_ascii_case(address))
+    };
     let paths: Vec<String> = tree.nodes().filter(is_there).map(|node| node.path()).collect();
     match paths.as_slice() {
         [only] => Some(only.clone()),
