@@ -66,7 +66,10 @@ impl Config {
         let about = fs::metadata(path).with_context(|| format!("there is no configuration {shown}"))?;
         if about.is_dir() {
             let files = files_with_extension(path, "dtso")?;
-            if let Some(compiled) = files_with_extension(path, "dtbo")?.first() {
+            // One beside its source is what somebody made of that.
+            let has_source = |file: &&PathBuf| files.contains(&file.with_extension("dtso"));
+            if let Some(compiled) = files_with_extension(path, "dtbo")?.iter().find(|file| !has_source(file))
+            {
                 bail!("{}: {COMPILED}", compiled.display());
             }
             ensure!(
@@ -278,6 +281,8 @@ mod tests {
         assert!(Config::open(&path("c.itb")).unwrap_err().to_string().contains("nor a packed bundle"));
         fs::write(path("c.itb"), TREE_MAGIC).unwrap();
         assert_eq!(Config::open(&path("c.itb")).unwrap(), Config::Bundle(path("c.itb")));
+        fs::write(path("a.dtbo"), TREE_MAGIC).unwrap();
+        assert!(Config::open(folder.path()).is_ok(), "its source is beside it");
         fs::write(path("d.dtbo"), TREE_MAGIC).unwrap();
         for config in [path("d.dtbo"), folder.path().to_path_buf()] {
             let error = Config::open(&config).unwrap_err().to_string();

@@ -16,18 +16,25 @@ pub fn supply(blob: &[u8], memory: &BoardMemory) -> Result<Vec<u8>> {
     let own = || root.children().filter(|node| node.string("device_type") == Some("memory"));
     let start = || {
         let first = own().next()?.reg().ok()?;
-        first.first().map(|(start, _)| *start)
+        // A node that firmware fills in says where memory begins by its name at least.
+        let by_name = || u64::from_str_radix(own().next()?.name().split_once('@')?.1, 16).ok();
+        first.first().map(|(start, _)| *start).or_else(by_name)
     };
     let banks = match memory {
         BoardMemory::Banks(banks) => banks.clone(),
         BoardMemory::Size(mib) => {
             let start = start().context(
-                "the board's tree has no memory node, so --memory must say where memory is: --memory MIB@ADDRESS, \
+                "no memory node of the board's tree says where memory begins, so --memory must say where memory is: --memory MIB@ADDRESS, \
                  for several banks MIB@ADDRESS,MIB@ADDRESS",
             )?;
             vec![(*mib, start)]
         }
     };
+    if let Some((mib, start)) =
+        banks.iter().find(|(mib, start)| start.checked_add(u64::from(*mib) << 20).is_none())
+    {
+        return Err(anyhow!("--memory: {mib} MiB at {start:#x} go beyond the end of the address space"));
+    }
     let (address_cells, size_cells) = (root.address_cells(), root.size_cells());
     let mut reg = Vec::new();
     // One cell for sizes holds less than 4 GiB.
@@ -53,7 +60,11 @@ pub fn supply(blob: &[u8], memory: &BoardMemory) -> Result<Vec<u8>> {
     for node in gone {
         tree.set_string(node, "status", "disabled");
     }
-    let node = tree.add_node(NodeId::ROOT, "memory");
+    let first = banks.first().map_or(0, |(_, start)| *start);
+    let name = format!("memory@{first:x}");
+    let taken = tree.root().children().find(|node| node.name() == name).map(|node| node.id());
+    let node = taken.unwrap_or_else(|| tree.add_node(NodeId::ROOT, name));
+    tree.set_string(node, "status", "okay");
     tree.set_string(node, "device_type", "memory");
     tree.set_cells(node, "reg", &reg);
     Ok(tree.to_blob())
@@ -62,8 +73,7 @@ pub fn supply(blob: &[u8], memory: &BoardMemory) -> Result<Vec<u8>> {
 /// A bank in pieces of 2 GiB at most.
 fn pieces(start: u64, size: u64) -> impl Iterator<Item = (u64, u64)> {
     const MOST: u64 = 2 << 30;
-    (0..size.div_ceil(MOST))
-        .map(move |piece| (start.saturating_add(piece * MOST), MOST.min(size - piece * MOST)))
+    (0..size.div_ceil(MOST)).map(move |piece| (start + piece * MOST, MOST.min(size - piece * MOST)))
 }
 
 #[cfg(test)]
@@ -95,6 +105,8 @@ mod tests {
     fn a_size_begins_where_the_tree_has_memory() {
         let tree = supply(&board(false), &BoardMemory::Size(1024)).unwrap();
         assert_eq!(banks(&tree), [(0x8000_0000, 1 << 30)]);
+        let beyond = BoardMemory::Banks(vec![(4096, 0xffff_ffff_c000_0000)]);
+        assert!(supply(&board(true), &beyond).unwrap_err().to_string().contains("beyond the end"));
         let error = supply(&board(true), &BoardMemory::Size(1024)).unwrap_err().to_string();
         assert!(error.contains("--memory MIB@ADDRESS"), "{error}");
     }

@@ -49,6 +49,9 @@ fn sweep(lab: &mut Lab, step: usize) -> Result<()> {
         );
         *device.entry(end(lab, &ticker, &blob, &one)?).or_default() += 1;
     }
+    let given =
+        device.iter().filter(|(end, _)| end.starts_with(PLANNED)).map(|(_, count)| count).sum::<usize>();
+    let devices = device.values().sum::<usize>();
     let planned =
         whole.iter().filter(|(end, _)| end.starts_with(PLANNED)).map(|(_, count)| count).sum::<usize>();
     let mut table = String::new();
@@ -63,6 +66,7 @@ fn sweep(lab: &mut Lab, step: usize) -> Result<()> {
         planned * 4 > 3 * files.len().div_ceil(step),
         "only {planned} boards can be planned for:\n{table}"
     );
+    ensure!(given * 4 > devices, "only {given} of {devices} devices can be given away:\n{table}");
     Ok(())
 }
 
