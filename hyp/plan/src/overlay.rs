@@ -160,10 +160,16 @@ fn misplaced_reference(
     let (property, _) = place.rsplit_once(':')?;
     let (path, property) =
         property.rsplit_once(':').filter(|(_, name)| matches!(*name, "devices" | "cpus"))?;
-    let _partition = overlay.by_path(path).filter(|node| node.is_compatible(PARTITION))?;
     let (fragment, rest) = path.split_once("/__overlay__")?;
-    let target = target(base, overlay.by_path(fragment)?, what).ok()?;
-    let problem = |rule: &'static str| Problem::new(below(&base.node(target).path(), rest), rule);
+    let target =
+        target(base, overlay.by_path(fragment)?, what).ok().or_else(|| labelled(base, overlay, fragment))?;
+    let there = below(&base.node(target).path(), rest);
+    // An overlay may go on with a partition that an earlier one has begun.
+    let mut nodes = [overlay.by_path(path), base.by_path(&there)].into_iter().flatten();
+    if !nodes.any(|node| node.is_compatible(PARTITION)) {
+        return None;
+    }
+    let problem = |rule: &'static str| Problem::new(there, rule);
     if property == "devices" {
         let problem = problem("devices are strings, not references").property("devices");
         return Some(problem.advice("Write the path or the alias: devices = \"/pl031@9010000\""));
@@ -173,17 +179,28 @@ fn misplaced_reference(
         Some(_) => format!("<&{{{label}}}>"),
         None => format!("<&{label}>"),
     });
+    let is_cpu = |node: &Node<'_, '_>| node.string("device_type") == Some("cpu");
     let number = |cpu: Node<'_, '_>| cpu.cells("reg").number().map(|reg| format!("{:#x}", cpu_cell(reg)));
     // dtc writes a reference by path as a label that begins with a slash.
     let symbol = || base.root().child(SYMBOLS)?.string(label);
     let path = if label.starts_with('/') { Some(label) } else { symbol() };
-    Some(problem.advice(match path.and_then(|path| base.find(path)).and_then(number) {
+    Some(problem.advice(match path.and_then(|path| base.find(path)).filter(is_cpu).and_then(number) {
         Some(number) => format!("Write its number: <{number}>"),
         None => {
-            let cpus = base.nodes().filter(|node| node.string("device_type") == Some("cpu"));
+            let cpus = base.nodes().filter(is_cpu);
             format!("The board's are {}", listed(&cpus.filter_map(number).collect::<Vec<_>>()))
         }
     }))
+}
+
+/// The node that a fragment extends by its label, before the reference to it is written.
+fn labelled(base: &Tree<'_>, overlay: &Tree<'_>, fragment: &str) -> Option<NodeId> {
+    let place = format!("{fragment}:target:0");
+    let fixups = overlay.root().child(FIXUPS)?;
+    let label =
+        fixups.properties().iter().find(|label| Strings::new(&label.value).any(|found| found == place))?;
+    let path = base.root().child(SYMBOLS)?.string(&label.name)?;
+    Some(base.by_path(path)?.id())
 }
 
 /// The phandle of the base's node with this label; gives it one if it has none.

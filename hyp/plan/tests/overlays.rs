@@ -274,3 +274,20 @@ fn two_labels_of_two_fragments_stand_for_one_node() {
         assert_eq!(referred(&after, "/user", property), "/new");
     }
 }
+
+/// A reference is refused in a partition that an earlier overlay has begun as well, and advice names CPUs alone.
+#[test]
+fn references_in_place_of_numbers_are_refused_through_labels() {
+    let board = support::overlay(
+        "/dts-v1/; / { cpus { cpu1: cpu@1 { device_type = \"cpu\"; reg = <1>; }; }; uart: serial@9000 { reg = <0x9000>; }; };",
+    );
+    let first =
+        support::overlay("/dts-v1/; /plugin/; &{/} { a: a { compatible = \"bulkhead,partition\"; }; };");
+    for (reference, advice) in [("&cpu1", "Write its number: <0x1>"), ("&uart", "The board's are 0x1")] {
+        let second = support::overlay(&format!("/dts-v1/; /plugin/; &a {{ cpus = <{reference}>; }};"));
+        let mut tree = Tree::parse(&board, "board").unwrap();
+        apply(&mut tree, &first, "first").unwrap();
+        let error = apply(&mut tree, &second, "second").unwrap_err().to_string();
+        assert!(error.starts_with("/a: cpus") && error.contains(advice), "{error}");
+    }
+}
