@@ -139,7 +139,7 @@ pub enum Typed {
 }
 
 impl Keys {
-    /// Takes the next bytes. An `escape` key at their end is held back until the next one tells what it is.
+    /// Takes the next bytes. An `escape` key at their end is held back until the next one shows what it is.
     pub fn take(&mut self, bytes: &[u8], escape: u8) -> Typed {
         let mut pass = Vec::new();
         for &byte in bytes {

@@ -85,5 +85,5 @@ fn level() {
         _ => (INFO, "INFO and worse: everything"),
     };
     LEVEL.store(next, Relaxed);
-    say(format_args!("monitor: the log tells {what}"));
+    say(format_args!("monitor: the log prints {what}"));
 }

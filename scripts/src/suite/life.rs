@@ -247,7 +247,7 @@ fn monitor(lab: &mut Lab) -> Result<()> {
     // Less and less of what goes wrong is told.
     machine.focus("call")?;
     for (level, dumps) in [("WARN", false), ("ERROR", false), ("INFO", true)] {
-        ask(machine, "v", &format!("^monitor: the log tells {level} and worse"))?;
+        ask(machine, "v", &format!("^monitor: the log prints {level} and worse"))?;
         ask(machine, "s", "^call: started")?;
         let end = wait(machine, HYPERVISOR, "^call/0:   PC|^call: stays stopped", 20)?;
         ensure!(end[0].starts_with("call/0") == dumps, "at {level}: {}", end[0]);
